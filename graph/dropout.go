@@ -1,0 +1,72 @@
+package graph
+
+import (
+	"fmt"
+
+	G "gorgonia.org/gorgonia"
+)
+
+// RNGWords is the size of the random state operand: the low and high words of
+// the seed, the step, and the row of the global batch that this graph's first
+// sequence is.
+const RNGWords = 4
+
+// Dropout zeroes elements with probability P and scales the others by
+// 1/(1-P). Operands: x [B, ...] and the random state [RNGWords] int32.
+//
+// Whether an element is kept depends only on seed, step, Site and the
+// element's index in the global batch, so recomputation, micro-batches and
+// any split of the batch draw the same numbers: element e takes word e%4 of
+// Philox(key: seed, counter: e/4 (two words), Site, step) and is kept if
+// that word is at least P * 2^32.
+type Dropout struct {
+	P    float64 // in [0, 1)
+	Site int     // unique in the model
+}
+
+// Kind is "dropout".
+func (Dropout) Kind() string { return "dropout" }
+
+// Infer checks P and the random state.
+func (s Dropout) Infer(in []Type) (Type, []Type, error) {
+	if err := arity(in, 2, 2); err != nil {
+		return Type{}, nil, err
+	}
+	if s.P < 0 || s.P >= 1 {
+		return Type{}, nil, fmt.Errorf("probability %g is not in [0, 1)", s.P)
+	}
+	if err := ints("random state", in[1]); err != nil {
+		return Type{}, nil, err
+	}
+	return in[0], nil, shaped("random state", in[1], RNGWords)
+}
+
+// Threshold is the least random word that keeps an element.
+func (s Dropout) Threshold() uint32 { return uint32(s.P * (1 << 32)) }
+
+// Eval draws a word for each element.
+func (s Dropout) Eval(e *Eval) error {
+	var state [RNGWords]uint32
+	for i, v := range e.In[1].Data {
+		state[i] = uint32(int32(v))
+	}
+	x := e.In[0]
+	first := uint64(state[3]) * uint64(x.Size()/x.Shape[0])
+	for i, v := range x.Data {
+		index := first + uint64(i)
+		block := index / 4
+		words := Philox([2]uint32{state[0], state[1]}, [4]uint32{uint32(block), uint32(block >> 32), uint32(s.Site), state[2]})
+		if words[index%4] >= s.Threshold() {
+			e.Out.Data[i] = v / (1 - s.P)
+		}
+	}
+	return nil
+}
+
+// Wrt is true for x.
+func (Dropout) Wrt(int) []bool { return []bool{true, false} }
+
+// Grad drops the same elements of dy.
+func (s Dropout) Grad(g *Gradient) []*G.Node {
+	return []*G.Node{g.Apply(s, g.Dy, g.In[1]), nil}
+}
