@@ -7,9 +7,9 @@ import (
 )
 
 // RNGWords is the size of the random state operand: the low and high words of
-// the seed, the step, and the row of the global batch that this graph's first
-// sequence is.
-const RNGWords = 4
+// the seed, the step, the row of the global batch that this graph's first
+// sequence is, and 1 to drop or 0 to keep everything, as evaluation does.
+const RNGWords = 5
 
 // Dropout zeroes elements with probability P and scales the others by
 // 1/(1-P). Operands: x [B, ...] and the random state [RNGWords] int32.
@@ -51,6 +51,10 @@ func (s Dropout) Eval(e *Eval) error {
 		state[i] = uint32(int32(v))
 	}
 	x := e.In[0]
+	if state[4] == 0 {
+		copy(e.Out.Data, x.Data)
+		return nil
+	}
 	first := uint64(state[3]) * uint64(x.Size()/x.Shape[0])
 	for i, v := range x.Data {
 		index := first + uint64(i)
