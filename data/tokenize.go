@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/galvani-ml/galvani/data/internal/atomicfile"
 	"github.com/galvani-ml/galvani/data/tokenizer"
+	"github.com/galvani-ml/galvani/internal/atomicfile"
 )
 
 // pieceSize is about how many bytes of text one goroutine encodes at a time.

@@ -96,7 +96,7 @@ func (b *Builder) Param(name string, init Init, shape ...int) *G.Node {
 func (b *Builder) ParamAs(name string, init Init, shape, stored []int) *G.Node {
 	t := Type{b.dtype, shape}
 	if b.err == nil && t.Size() != (Type{Shape: stored}).Size() {
-		b.err = fmt.Errorf("graph: parameter %s: shape %v and stored shape %v differ in size", name, shape, stored)
+		b.err = fmt.Errorf("graph: parameter %s: shape %v and stored shape %v differ in size", b.prefix+name, shape, stored)
 	}
 	n := b.leaf(b.prefix+name, t)
 	b.model.Params = append(b.model.Params, &Param{

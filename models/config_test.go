@@ -10,8 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/galvani-ml/galvani/internal/shared"
 	"github.com/galvani-ml/galvani/models"
-	"github.com/galvani-ml/galvani/models/internal/shared"
 )
 
 const (

@@ -14,9 +14,9 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/galvani-ml/galvani/graph"
+	"github.com/galvani-ml/galvani/internal/shared"
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/models/hf"
-	"github.com/galvani-ml/galvani/models/internal/shared"
 )
 
 // TestParity compares the first step of GPT-2 and BERT with what PyTorch gave

@@ -11,8 +11,8 @@ import (
 	"gorgonia.org/tensor"
 
 	"github.com/galvani-ml/galvani/graph"
+	"github.com/galvani-ml/galvani/internal/shared"
 	"github.com/galvani-ml/galvani/models"
-	"github.com/galvani-ml/galvani/models/internal/shared"
 )
 
 // exported is a tensor of minGPT's, its little-endian float32 in base64.

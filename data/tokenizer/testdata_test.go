@@ -6,27 +6,16 @@ import (
 	"encoding/base64"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/galvani-ml/galvani/internal/shared"
 )
 
 // sharedFile returns the path of a test file that lies beside the checkout, and skips the test without it.
 func sharedFile(t testing.TB, parts ...string) string {
 	t.Helper()
-	dir, err := os.Getwd()
-	for err == nil && dir != filepath.Dir(dir) {
-		if _, missing := os.Stat(filepath.Join(dir, "go.mod")); missing == nil {
-			path := filepath.Join(append([]string{dir, "..", "shared", "data"}, parts...)...)
-			if _, missing := os.Stat(path); missing == nil {
-				return path
-			}
-			break
-		}
-		dir = filepath.Dir(dir)
-	}
-	t.Skipf("test data %v is not beside the checkout", parts)
-	return ""
+	return shared.Path(t, append([]string{"data"}, parts...)...)
 }
 
 func must[T any](v T, err error) T {

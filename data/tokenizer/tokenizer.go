@@ -7,7 +7,7 @@ import (
 	"io"
 	"unicode/utf8"
 
-	"github.com/galvani-ml/galvani/data/internal/atomicfile"
+	"github.com/galvani-ml/galvani/internal/atomicfile"
 )
 
 // Tokenizer maps text to token ids and back. Its methods may be called from several goroutines.

@@ -40,8 +40,12 @@ func openFile(path string) (*file, error) {
 	return &file{path: path, release: release, tensors: tensors}, nil
 }
 
-// fileError strips the paths that os errors repeat.
+// fileError adds the path, which os errors then need not repeat. It is nil where
+// err is.
 func fileError(path string, err error) error {
+	if err == nil {
+		return nil
+	}
 	if p := (*os.PathError)(nil); errors.As(err, &p) {
 		err = p.Err
 	}

@@ -12,9 +12,9 @@ import (
 	"github.com/nlpodyssey/safetensors"
 
 	"github.com/galvani-ml/galvani/graph"
+	"github.com/galvani-ml/galvani/internal/shared"
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/models/hf"
-	"github.com/galvani-ml/galvani/models/internal/shared"
 )
 
 // TestRoundTrip reads checkpoints that others made and writes them again: each

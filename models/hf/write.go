@@ -13,6 +13,7 @@ import (
 
 	"github.com/nlpodyssey/safetensors"
 
+	"github.com/galvani-ml/galvani/internal/atomicfile"
 	"github.com/galvani-ml/galvani/models"
 )
 
@@ -58,7 +59,8 @@ func WriteShard(path string, tensors iter.Seq2[string, Tensor]) error {
 	}
 	// transformers refuses files that do not name their framework.
 	metadata := map[string]string{"format": "pt"}
-	return replace(path, func(w io.Writer) error { return safetensors.SerializeToWriter(views, metadata, w) })
+	err := atomicfile.WriteStream(path, func(w io.Writer) error { return safetensors.SerializeToWriter(views, metadata, w) })
+	return fileError(path, err)
 }
 
 // ShardFile names the part i, from 0, of n parts: "model-00001-of-00004.safetensors".
@@ -104,8 +106,8 @@ func writeJSON(path string, v any) error {
 		return &FileError{path, err}
 	}
 	b.WriteByte('\n')
-	return replace(path, func(w io.Writer) error {
+	return fileError(path, atomicfile.WriteStream(path, func(w io.Writer) error {
 		_, err := b.WriteTo(w)
 		return err
-	})
+	}))
 }

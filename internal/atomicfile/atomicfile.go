@@ -19,7 +19,7 @@ func Write(path string, fill func(w io.WriteSeeker) error) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, ignoreClosed(f.Close()), os.Remove(f.Name()))
+			err = errors.Join(err, ignoreClosed(f.Close()), ignoreMissing(os.Remove(f.Name())))
 		}
 	}()
 	if err := fill(f); err != nil {
@@ -34,18 +34,41 @@ func Write(path string, fill func(w io.WriteSeeker) error) (err error) {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// SyncDir makes the names in a directory durable, where the system can.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return nil
 }
 
 // WriteStream is Write for a fill that only appends; its small writes are gathered in a buffer.
 func WriteStream(path string, fill func(w io.Writer) error) error {
 	return Write(path, func(w io.WriteSeeker) error {
-		b := bufio.NewWriterSize(w, 1<<16)
+		b := bufio.NewWriterSize(w, 1<<20)
 		if err := fill(b); err != nil {
 			return err
 		}
 		return b.Flush()
 	})
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // it has its name already
+	}
+	return err
 }
 
 func ignoreClosed(err error) error {

@@ -1,0 +1,35 @@
+GOLANGCI_LINT_VERSION := v2.15.0
+
+export CGO_ENABLED := 0
+
+.PHONY: help build test race lint verify bench golden
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
+
+build: ## one static binary, ./galvani
+	go build -trimpath -ldflags '-s -w' -o galvani ./cmd/galvani
+
+test: ## all tests
+	go test ./...
+
+race: ## all tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race ./...
+
+lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## golangci-lint, with the import rules
+	$< run ./...
+
+bin/golangci-lint-$(GOLANGCI_LINT_VERSION):
+	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv bin/golangci-lint $@
+
+verify: ## generated files are what their sources give, go.mod is tidy
+	go generate ./...
+	go mod tidy
+	git diff --exit-code
+
+bench: ## the training benchmark beside Gorgonia's own machine
+	go run ./cmd/galvani bench train
+
+golden: ## rewrite golden files from what the code prints now
+	go test ./... -update

@@ -1,0 +1,255 @@
+package comm
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// inbox is the receiving half of every transport. The transport delivers frames
+// in the order of arrival; Recv, RecvAdd and RecvBytes take tensors out.
+type inbox struct {
+	rank, size int
+	life       context.Context
+	fail       func(error) // ends the transport; the first error counts
+	timeout    time.Duration
+	backlog    int                                // bytes per edge that may wait here before credits stop
+	quantum    int                                // frames per credit message
+	credit     func(src int, edge uint32, n int)  // hands n credits back; nil where there are none
+	mu         sync.Mutex                         // guards what follows
+	edges      map[edgeKey]*inEdge
+	gone       []bool // peers that said bye
+}
+
+// edgeKey names one direction of an edge, seen from this rank.
+type edgeKey struct {
+	peer int
+	edge uint32
+}
+
+// chunk is a frame that arrived.
+type chunk struct {
+	header
+	data []byte
+	own  *frame // to free after use; nil if data belongs to the garbage collector
+}
+
+// inEdge queues the chunks of one edge. One goroutine receives from it.
+type inEdge struct {
+	waiter
+	ready chan struct{} // fires when a chunk or a bye has come
+	taken chan struct{} // fires when a chunk was taken out
+
+	mu    sync.Mutex
+	queue fifo[chunk]
+	bytes int    // queued
+	owed  int    // frames that arrived and were not credited yet
+	seq   uint32 // tensor and chunk expected next
+	chunk uint16
+}
+
+func newInbox(life context.Context, fail func(error), rank, size int, o TransportOptions) *inbox {
+	return &inbox{
+		rank: rank, size: size, life: life, fail: fail,
+		timeout: o.Timeout, backlog: o.Backlog, quantum: max(1, o.Window/4),
+		edges: map[edgeKey]*inEdge{}, gone: make([]bool, size),
+	}
+}
+
+func (b *inbox) Rank() int { return b.rank }
+func (b *inbox) Size() int { return b.size }
+
+func (b *inbox) edge(src int, id uint32) *inEdge {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	k := edgeKey{src, id}
+	e := b.edges[k]
+	if e == nil {
+		e = &inEdge{
+			waiter: waiter{life: b.life, timeout: b.timeout},
+			ready:  make(chan struct{}, 1), taken: make(chan struct{}, 1),
+		}
+		b.edges[k] = e
+	}
+	return e
+}
+
+// deliver takes in the next frame of an edge. It never blocks.
+func (b *inbox) deliver(c chunk) error {
+	e := b.edge(int(c.src), c.edge)
+	e.mu.Lock()
+	if err := e.follows(&c.header, b.rank); err != nil {
+		e.mu.Unlock()
+		return err
+	}
+	e.queue.push(c)
+	e.bytes += len(c.data)
+	e.owed++
+	n := e.settle(b)
+	e.mu.Unlock()
+	notify(e.ready)
+	if n > 0 {
+		b.credit(int(c.src), c.edge, n)
+	}
+	return nil
+}
+
+// follows checks that h is the frame expected next, and expects the one after.
+func (e *inEdge) follows(h *header, rank int) error {
+	if h.seq == e.seq && h.chunk == e.chunk {
+		if e.chunk++; h.last() {
+			e.seq, e.chunk = e.seq+1, 0
+		}
+		return nil
+	}
+	what := Gap
+	if d := int32(h.seq - e.seq); d < 0 || d == 0 && h.chunk < e.chunk {
+		what = Duplicate
+	}
+	return &CorruptError{Kind: what, Rank: rank, Peer: int(h.src), Tag: h.tag(),
+		Detail: fmt.Sprintf("got tensor %d chunk %d, expected tensor %d chunk %d", h.seq, h.chunk, e.seq, e.chunk)}
+}
+
+// settle returns how many credits to hand back now: all that are owed, once they
+// make a quantum and the backlog is not full.
+func (e *inEdge) settle(b *inbox) int {
+	if b.credit == nil || e.owed < b.quantum || e.bytes > b.backlog {
+		return 0
+	}
+	n := e.owed
+	e.owed = 0
+	return n
+}
+
+// leave marks a peer as closed and wakes those who wait for it.
+func (b *inbox) leave(src int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.gone[src] = true
+	for k, e := range b.edges {
+		if k.peer == src {
+			notify(e.ready)
+		}
+	}
+}
+
+func (b *inbox) left(src int) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.gone[src] {
+		return &PeerError{Rank: src, Cause: fmt.Errorf("it has closed its transport: %w", ErrClosed)}
+	}
+	return nil
+}
+
+// next takes the next chunk out of e, waiting for it if need be.
+func (b *inbox) next(ctx context.Context, e *inEdge, src int, tag Tag) (chunk, error) {
+	var since time.Time
+	for {
+		if b.life.Err() != nil {
+			return chunk{}, context.Cause(b.life)
+		}
+		left := b.left(src) // asked before the queue is: a bye follows the data
+		e.mu.Lock()
+		c, ok := e.queue.pop()
+		e.bytes -= len(c.data)
+		n := e.settle(b)
+		e.mu.Unlock()
+		if n > 0 {
+			b.credit(src, tag.Edge, n)
+		}
+		switch {
+		case ok:
+			notify(e.taken)
+			return c, nil
+		case left != nil:
+			return chunk{}, left
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		if err := e.await(ctx, e.ready); err != nil {
+			return chunk{}, explain(err, "recv", b.rank, src, tag, since)
+		}
+	}
+}
+
+// first takes the first chunk of a tensor and checks that it is the one asked
+// for. bytes < 0 accepts any size.
+func (b *inbox) first(ctx context.Context, e *inEdge, src int, tag Tag, d DType, bytes int) (chunk, error) {
+	c, err := b.next(ctx, e, src, tag)
+	if err != nil {
+		return c, err
+	}
+	if !c.tag().same(tag) || c.dtype != d || bytes >= 0 && c.total != uint64(bytes) || c.chunk != 0 {
+		return c, &MismatchError{Rank: b.rank, Peer: src, Want: tag, Got: c.tag(),
+			WantBytes: int64(bytes), GotBytes: int64(c.total), WantType: d, GotType: c.dtype}
+	}
+	return c, nil
+}
+
+// drain applies c and the rest of its tensor to dst.
+func (b *inbox) drain(ctx context.Context, e *inEdge, c chunk, tag Tag, dst []byte, apply func(dst, src []byte)) error {
+	for {
+		if c.own == nil && checksum(c.data) != c.sum {
+			return &CorruptError{Kind: BadChecksum, Rank: b.rank, Peer: int(c.src), Tag: tag,
+				Detail: fmt.Sprintf("tensor %d chunk %d of %d", c.seq, c.chunk, c.chunks)}
+		}
+		apply(dst[c.offset:c.offset+uint64(len(c.data))], c.data)
+		if c.own != nil {
+			c.own.free()
+		}
+		if c.last() {
+			return nil
+		}
+		var err error
+		if c, err = b.next(ctx, e, int(c.src), tag); err != nil {
+			return err
+		}
+	}
+}
+
+func (b *inbox) recv(ctx context.Context, src int, tag Tag, x []float32, apply func(dst, src []byte)) error {
+	if err := checkPeer(b.rank, b.size, src); err != nil {
+		return err
+	}
+	e := b.edge(src, tag.Edge)
+	c, err := b.first(ctx, e, src, tag, Float32, 4*len(x))
+	if err == nil {
+		err = b.drain(ctx, e, c, tag, rawBytes(x), apply)
+	}
+	if err != nil {
+		b.fail(err)
+	}
+	return err
+}
+
+// Recv implements [Transport].
+func (b *inbox) Recv(ctx context.Context, src int, tag Tag, x []float32) error {
+	return b.recv(ctx, src, tag, x, storeBytes)
+}
+
+// RecvAdd implements [Transport].
+func (b *inbox) RecvAdd(ctx context.Context, src int, tag Tag, x []float32) error {
+	return b.recv(ctx, src, tag, x, addBytes)
+}
+
+// RecvBytes implements [Transport].
+func (b *inbox) RecvBytes(ctx context.Context, src int, tag Tag) ([]byte, error) {
+	if err := checkPeer(b.rank, b.size, src); err != nil {
+		return nil, err
+	}
+	e := b.edge(src, tag.Edge)
+	c, err := b.first(ctx, e, src, tag, Bytes, -1)
+	var x []byte
+	if err == nil {
+		x = make([]byte, c.total)
+		err = b.drain(ctx, e, c, tag, x, storeBytes)
+	}
+	if err != nil {
+		b.fail(err)
+		return nil, err
+	}
+	return x, nil
+}

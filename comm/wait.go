@@ -1,0 +1,61 @@
+package comm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// waiter blocks on behalf of the one goroutine that uses an edge in one
+// direction. It reuses its timer, so waiting allocates nothing.
+type waiter struct {
+	life    context.Context // of the transport; its cause is the first error
+	timeout time.Duration   // for contexts without a deadline
+	timer   *time.Timer
+}
+
+// await returns nil when ready fires. Otherwise it returns the error that ended
+// the transport, [context.DeadlineExceeded] if the deadline passed, or why the
+// caller cancelled.
+func (w *waiter) await(ctx context.Context, ready <-chan struct{}) error {
+	var expired <-chan time.Time
+	if _, ok := ctx.Deadline(); !ok {
+		if w.timer == nil {
+			w.timer = time.NewTimer(w.timeout)
+		} else {
+			w.timer.Reset(w.timeout)
+		}
+		defer w.timer.Stop()
+		expired = w.timer.C
+	}
+	select {
+	case <-ready:
+		return nil
+	case <-w.life.Done():
+		return context.Cause(w.life)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-expired:
+		return context.DeadlineExceeded
+	}
+}
+
+// explain turns the error of a wait into one that says what was waited for.
+func explain(err error, op string, rank, peer int, tag Tag, since time.Time) error {
+	switch {
+	case err == context.DeadlineExceeded:
+		return &TimeoutError{Op: op, Rank: rank, Peer: peer, Tag: tag, Waited: time.Since(since)}
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("comm: %s at rank %d with rank %d (%v): %w", op, rank, peer, tag, err)
+	}
+	return err
+}
+
+// notify makes ready, of capacity 1, fire once.
+func notify(ready chan<- struct{}) {
+	select {
+	case ready <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,36 @@
+package exec
+
+import "context"
+
+// MicroBatch is what a pass works on.
+type MicroBatch struct {
+	Slot  int // where its activations are kept, below Options.Slots
+	Step  int // training step
+	Index int // number of the micro-batch within the step
+}
+
+// GroupWorld is the group of all ranks. Every [Comm] has it: [Machine.Update]
+// uses it.
+const GroupWorld = "world"
+
+// Comm moves tensors between the ranks of a job. Groups are named as
+// [graph.Axis] names them, and have their members in one order on all ranks.
+// Ranks of a group call its collectives in the same order. name says what is
+// moved, for errors.
+type Comm interface {
+	// AllReduce replaces x by its sum over the group.
+	AllReduce(ctx context.Context, group, name string, x []float32) error
+	// AllGather sets dst to the members' src, one after the other.
+	AllGather(ctx context.Context, group, name string, dst, src []float32) error
+	// ReduceScatter sets dst to this rank's part of the sum of src, which is
+	// kept.
+	ReduceScatter(ctx context.Context, group, name string, dst, src []float32) error
+	// AllToAll sends part i of src to member i, and sets dst to the parts
+	// received, in the order of the members.
+	AllToAll(ctx context.Context, group, name string, dst, src []float32) error
+	// Send sends x to another pipeline stage; x may be overwritten afterwards.
+	Send(ctx context.Context, stage, edge int, mb MicroBatch, name string, x []float32) error
+	// Recv receives into x what the stage sent on the same edge for the same
+	// micro-batch.
+	Recv(ctx context.Context, stage, edge int, mb MicroBatch, name string, x []float32) error
+}

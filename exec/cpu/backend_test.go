@@ -1,0 +1,106 @@
+package cpu_test
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/galvani-ml/galvani/exec"
+	"github.com/galvani-ml/galvani/exec/cpu"
+	"github.com/galvani-ml/galvani/exec/cpu/kernel"
+	"github.com/galvani-ml/galvani/graph"
+)
+
+// double is an operation from outside.
+type double struct{ graph.Activation }
+
+func (double) Kind() string { return "test_double" }
+
+func TestRegister(t *testing.T) {
+	b := backend(t, 1)
+	call := exec.Call{Spec: double{}, In: []graph.Type{f32(3)}, Out: []graph.Type{f32(3)}}
+	if _, err := b.Lower(call); err == nil || !strings.Contains(err.Error(), "no kernel on the CPU: there are activation, ") {
+		t.Errorf("an unknown operation gives %v", err)
+	}
+	cpu.Register("test_double", func(p *kernel.Pool, c exec.Call) (*exec.Kernel, error) {
+		return &exec.Kernel{Run: func(a *exec.Args) error {
+			kernel.Scale(p, a.Out[0], a.In[0], 2)
+			return nil
+		}}, nil
+	})
+	k, err := b.Lower(call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	y := make([]float32, 3)
+	if err := k.Run(&exec.Args{In: [][]float32{{1, 2, 3}}, Out: [][]float32{y}}); err != nil || y[2] != 6 {
+		t.Errorf("%v, error %v", y, err)
+	}
+}
+
+// impostor has the kind of another operation.
+type impostor struct{ double }
+
+func (impostor) Kind() string { return "add" }
+
+func TestLowerErrors(t *testing.T) {
+	b := backend(t, 1)
+	wide := f32(1, 2, 1, kernel.MaxHeadDim+1)
+	packed := f32(1, 2, 3, 1, kernel.MaxHeadDim+1)
+	for _, c := range []struct {
+		call exec.Call
+		want string
+	}{
+		{exec.Call{Spec: impostor{}}, "calls itself add, which is the kind of graph.Add"},
+		{exec.Call{Spec: graph.Activation{F: "cube"}}, `no kernel for the function "cube"`},
+		{exec.Call{Spec: graph.ActivationGrad{F: "cube"}}, `no kernel for the gradient of the function "cube"`},
+		{exec.Call{Spec: graph.Attention{Packed: true}, In: []graph.Type{packed}, Out: []graph.Type{wide}}, "heads of size 257: the CPU's kernel takes up to 256"},
+		{exec.Call{Spec: graph.AttentionGrad{Packed: true}, In: []graph.Type{wide, wide, wide, packed}}, "heads of size 257"},
+		{exec.Call{Spec: graph.CachedAttention{}, In: []graph.Type{packed}, Out: []graph.Type{wide}}, "heads of size 257"},
+	} {
+		if _, err := b.Lower(c.call); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%T: error %v, want %q", c.call.Spec, err, c.want)
+		}
+	}
+}
+
+// TestCacheBounds shows that tokens and positions outside their tables are
+// errors.
+func TestCacheBounds(t *testing.T) {
+	b := backend(t, 1)
+	k, err := b.Lower(exec.Call{Spec: graph.AddPosition{}, In: []graph.Type{f32(1, 2, 3), f32(4, 3), i32(1)}, Out: []graph.Type{f32(1, 2, 3)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := []float32{0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3}
+	for start, ok := range map[int32]bool{-1: false, 0: true, 2: true, 3: false, math.MaxInt32: false} {
+		y := make([]float32, 6)
+		err := k.Run(&exec.Args{In: [][]float32{make([]float32, 6), table, nil}, Ints: [][]int32{nil, nil, {start}}, Out: [][]float32{y}})
+		if (err == nil) != ok || ok && y[5] != float32(start+1) {
+			t.Errorf("start %d: %v, error %v", start, y, err)
+		}
+	}
+}
+
+func TestBackend(t *testing.T) {
+	b := backend(t, 2)
+	if b.Threads() != 2 || b.Overhead() != 4*int64(kernel.ScratchFloats(2)) {
+		t.Errorf("%d threads, overhead %d bytes", b.Threads(), b.Overhead())
+	}
+	x := b.Alloc(100)
+	defer b.Free(x)
+	x[3], x[7] = 3, 4
+	if got := b.SumSquares(x); got != 25 {
+		t.Errorf("sum of squares %g", got)
+	}
+	p := exec.Param{Value: []float32{1, 1}, Grad: []float32{4, 0}, M: make([]float32, 2), V: make([]float32, 2)}
+	a := exec.AdamW{LR: 0.1, Beta1: 0.9, Beta2: 0.99, WeightDecay: 0.5, Eps: 1e-9, Step: 1}
+	b.AdamW(p, a, 0.5, true) // first step: lr times the gradient's sign, and lr times decay
+	if math.Abs(float64(p.Value[0])-0.85) > 1e-6 || math.Abs(float64(p.Value[1])-0.95) > 1e-6 || math.Abs(float64(p.M[0])-0.2) > 1e-6 {
+		t.Errorf("%+v", p)
+	}
+	b.AdamW(exec.Param{Value: p.Value[1:], Grad: p.Grad[1:], M: p.M[1:], V: p.V[1:]}, a, 1, false)
+	if math.Abs(float64(p.Value[1])-0.95) > 1e-6 {
+		t.Errorf("a parameter that does not decay is %g", p.Value[1])
+	}
+}

@@ -1,0 +1,7 @@
+// Package cpu is the back end that runs on the processor: it lowers the
+// operations of package graph to the kernels of package kernel.
+//
+// A table maps each kind of operation to the function that lowers it. A
+// lowering works out sizes, strides and flags once and returns a kernel that
+// only looks up memory. [Register] adds kinds from outside.
+package cpu

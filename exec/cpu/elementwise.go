@@ -1,0 +1,86 @@
+package cpu
+
+import (
+	"fmt"
+
+	"github.com/galvani-ml/galvani/exec"
+	"github.com/galvani-ml/galvani/exec/cpu/kernel"
+	"github.com/galvani-ml/galvani/graph"
+)
+
+// Value and slope of each activation function.
+var functions = map[graph.Function]struct {
+	value func(p *kernel.Pool, y, x []float32)
+	slope func(p *kernel.Pool, dx, dy, x []float32)
+}{
+	graph.GELUTanh: {kernel.GELUTanh, kernel.GELUTanhGrad},
+	graph.GELUErf:  {kernel.GELUErf, kernel.GELUErfGrad},
+	graph.SiLU:     {kernel.SiLU, kernel.SiLUGrad},
+}
+
+func activation(p *kernel.Pool, s graph.Activation, _ exec.Call) (*exec.Kernel, error) {
+	f, ok := functions[s.F]
+	if !ok {
+		return nil, fmt.Errorf("no kernel for the function %q", s.F)
+	}
+	return &exec.Kernel{InPlace: []int{0}, Run: func(a *exec.Args) error {
+		f.value(p, a.Out[0], a.In[0])
+		return nil
+	}}, nil
+}
+
+func activationGrad(p *kernel.Pool, s graph.ActivationGrad, _ exec.Call) (*exec.Kernel, error) {
+	f, ok := functions[s.F]
+	if !ok {
+		return nil, fmt.Errorf("no kernel for the gradient of the function %q", s.F)
+	}
+	return &exec.Kernel{InPlace: []int{0, 1}, Run: func(a *exec.Args) error {
+		f.slope(p, a.Out[0], a.In[1], a.In[0])
+		return nil
+	}}, nil
+}
+
+func add(p *kernel.Pool, _ graph.Add, _ exec.Call) (*exec.Kernel, error) {
+	return &exec.Kernel{InPlace: []int{0, 1}, Run: func(a *exec.Args) error {
+		kernel.Add(p, a.Out[0], a.In[0], a.In[1])
+		return nil
+	}}, nil
+}
+
+func assign(p *kernel.Pool, _ exec.Assign, _ exec.Call) (*exec.Kernel, error) {
+	return &exec.Kernel{Adds: []int{0}, Run: func(a *exec.Args) error {
+		if a.Add[0] {
+			kernel.Accumulate(p, a.Out[0], a.In[0], 1)
+		} else {
+			copy(a.Out[0], a.In[0])
+		}
+		return nil
+	}}, nil
+}
+
+func dropout(p *kernel.Pool, s graph.Dropout, c exec.Call) (*exec.Kernel, error) {
+	row := c.In[0].Size() / c.In[0].Shape[0]
+	return &exec.Kernel{InPlace: []int{0}, Run: func(a *exec.Args) error {
+		state := a.Ints[1]
+		kernel.Dropout(p, a.Out[0], a.In[0], kernel.DropoutArgs{
+			P:     s.P,
+			Seed:  uint64(uint32(state[0])) | uint64(uint32(state[1]))<<32,
+			Step:  uint32(state[2]),
+			Site:  uint32(s.Site),
+			First: uint64(uint32(state[3])) * uint64(row),
+		})
+		return nil
+	}}, nil
+}
+
+// slice copies this rank's part along a dimension.
+func slice(_ *kernel.Pool, s graph.Slice, c exec.Call) (*exec.Kernel, error) {
+	out, whole := c.Out[0], c.In[0]
+	inner, stride := out.Cols(out.Dims()-s.Dim), whole.Cols(whole.Dims()-s.Dim)
+	return &exec.Kernel{Run: func(a *exec.Args) error {
+		for i, from := 0, s.Axis.Rank*inner; i < len(a.Out[0]); i, from = i+inner, from+stride {
+			copy(a.Out[0][i:i+inner], a.In[0][from:])
+		}
+		return nil
+	}}, nil
+}

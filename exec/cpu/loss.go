@@ -1,0 +1,31 @@
+package cpu
+
+import (
+	"fmt"
+
+	"github.com/galvani-ml/galvani/exec"
+	"github.com/galvani-ml/galvani/exec/cpu/kernel"
+	"github.com/galvani-ml/galvani/graph"
+)
+
+// crossEntropy refuses targets outside the vocabulary: a kernel would give NaN.
+func crossEntropy(p *kernel.Pool, _ graph.CrossEntropy, c exec.Call) (*exec.Kernel, error) {
+	vocab := c.In[0].Cols(1)
+	return &exec.Kernel{Run: func(a *exec.Args) error {
+		for i, t := range a.Ints[1] {
+			if t != graph.IgnoreIndex && (t < 0 || int(t) >= vocab) {
+				return fmt.Errorf("target %d at position %d is outside the vocabulary of %d", t, i, vocab)
+			}
+		}
+		a.Out[0][0] = float32(kernel.CrossEntropy(p, a.Out[1], a.In[0], a.Ints[1], vocab, vocab, float64(a.In[2][0])))
+		return nil
+	}}, nil
+}
+
+func crossEntropyGrad(p *kernel.Pool, _ graph.CrossEntropyGrad, c exec.Call) (*exec.Kernel, error) {
+	vocab := c.In[0].Cols(1)
+	return &exec.Kernel{InPlace: []int{0}, Run: func(a *exec.Args) error {
+		kernel.CrossEntropyGrad(p, a.Out[0], a.In[0], a.In[3], a.Ints[1], vocab, vocab, a.In[2][0]*a.In[4][0])
+		return nil
+	}}, nil
+}

@@ -1,0 +1,212 @@
+package cpu_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/galvani-ml/galvani/exec"
+	"github.com/galvani-ml/galvani/exec/cpu"
+	"github.com/galvani-ml/galvani/exec/internal/exectest"
+	"github.com/galvani-ml/galvani/graph"
+	"go.uber.org/goleak"
+	G "gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// opCase is one operation on operands of given types.
+type opCase struct {
+	name string
+	spec graph.Spec
+	in   []graph.Type
+	draw map[int]func(r *rand.Rand) float64 // how to draw an operand; normal without
+}
+
+func f32(shape ...int) graph.Type { return graph.Type{Dtype: tensor.Float32, Shape: shape} }
+func i32(shape ...int) graph.Type { return graph.Type{Dtype: tensor.Int32, Shape: shape} }
+
+type draws = map[int]func(*rand.Rand) float64
+
+func below(n int) func(*rand.Rand) float64 {
+	return func(r *rand.Rand) float64 { return float64(r.IntN(n)) }
+}
+
+func constant(v float64) func(*rand.Rand) float64 {
+	return func(*rand.Rand) float64 { return v }
+}
+
+func target(n int) func(*rand.Rand) float64 {
+	return func(r *rand.Rand) float64 {
+		if r.IntN(4) == 0 {
+			return graph.IgnoreIndex
+		}
+		return float64(r.IntN(n))
+	}
+}
+
+var opCases = []opCase{
+	{"embedding", graph.Embedding{}, []graph.Type{i32(2, 3), f32(5, 4)}, draws{0: below(5)}},
+	{"embedding, wide", graph.Embedding{}, []graph.Type{i32(3, 17), f32(31, 100)}, draws{0: below(31)}},
+	{"add_position", graph.AddPosition{}, []graph.Type{f32(2, 3, 4), f32(5, 4)}, nil},
+	{"add_position, as long as the table", graph.AddPosition{}, []graph.Type{f32(2, 3, 4), f32(3, 4)}, nil},
+	{"linear", graph.Linear{Contract: 1}, []graph.Type{f32(2, 3, 4), f32(4, 5), f32(5)}, nil},
+	{"linear, larger", graph.Linear{Contract: 1}, []graph.Type{f32(3, 11, 37), f32(37, 53), f32(53)}, nil},
+	{"linear transposed", graph.Linear{Contract: 1, Transposed: true}, []graph.Type{f32(2, 3, 4), f32(5, 4), f32(5)}, nil},
+	{"linear transposed, larger", graph.Linear{Contract: 1, Transposed: true}, []graph.Type{f32(3, 11, 37), f32(53, 37), f32(53)}, nil},
+	{"linear to heads", graph.Linear{Contract: 1}, []graph.Type{f32(2, 3, 4), f32(4, 3, 2, 2), f32(3, 2, 2)}, nil},
+	{"linear from heads", graph.Linear{Contract: 2}, []graph.Type{f32(2, 3, 2, 2), f32(2, 2, 5), f32(5)}, nil},
+	{"linear from heads transposed, no bias", graph.Linear{Contract: 2, Transposed: true}, []graph.Type{f32(2, 3, 2, 2), f32(5, 2, 2)}, nil},
+	{"matmul NN", graph.MatMul{}, []graph.Type{f32(2, 3, 4), f32(2, 4, 5)}, nil},
+	{"matmul TN", graph.MatMul{TransA: true}, []graph.Type{f32(2, 4, 3), f32(2, 4, 5)}, nil},
+	{"matmul NT", graph.MatMul{TransB: true}, []graph.Type{f32(2, 3, 4), f32(2, 5, 4)}, nil},
+	{"matmul TT", graph.MatMul{TransA: true, TransB: true}, []graph.Type{f32(2, 4, 3), f32(2, 5, 4)}, nil},
+	{"matmul, large", graph.MatMul{TransB: true}, []graph.Type{f32(2, 160, 170), f32(2, 160, 170)}, nil},
+	{"matmul of one", graph.MatMul{TransB: true}, []graph.Type{f32(12, 40), f32(30, 40)}, nil},
+	{"layer_norm", graph.LayerNorm{Eps: 1e-5}, []graph.Type{f32(2, 3, 6), f32(6), f32(6)}, nil},
+	{"layer_norm, larger", graph.LayerNorm{Eps: 1e-12}, []graph.Type{f32(9, 11, 100), f32(100), f32(100)}, nil},
+	{"rms_norm", graph.RMSNorm{Eps: 1e-5}, []graph.Type{f32(2, 3, 6), f32(6)}, nil},
+	{"gelu_tanh", graph.Activation{F: graph.GELUTanh}, []graph.Type{f32(3, 41)}, nil},
+	{"gelu_erf", graph.Activation{F: graph.GELUErf}, []graph.Type{f32(3, 41)}, nil},
+	{"silu", graph.Activation{F: graph.SiLU}, []graph.Type{f32(3, 41)}, nil},
+	{"add", graph.Add{}, []graph.Type{f32(3, 4), f32(3, 4)}, nil},
+	{"causal attention", graph.Attention{Causal: true, Packed: true}, []graph.Type{f32(2, 4, 3, 2, 3)}, nil},
+	{"causal attention, longer", graph.Attention{Causal: true, Packed: true}, []graph.Type{f32(2, 67, 3, 3, 16)}, nil},
+	{"bidirectional attention", graph.Attention{}, []graph.Type{f32(2, 7, 2, 3), f32(2, 7, 2, 3), f32(2, 7, 2, 3)}, nil},
+	{"grouped-query attention", graph.Attention{Causal: true}, []graph.Type{f32(2, 6, 4, 3), f32(2, 6, 2, 3), f32(2, 6, 2, 3)}, nil},
+	{"padded attention", graph.Attention{Packed: true, Masked: true}, []graph.Type{f32(3, 6, 3, 2, 3), i32(3, 6)}, draws{1: below(2)}},
+	{"attention to nothing", graph.Attention{Packed: true, Masked: true}, []graph.Type{f32(1, 2, 3, 2, 3), i32(1, 2)}, draws{1: constant(0)}},
+	{"dropout", graph.Dropout{P: 0.4, Site: 3}, []graph.Type{f32(3, 43), i32(graph.RNGWords)}, draws{1: below(100)}},
+	{"cross_entropy", graph.CrossEntropy{}, []graph.Type{f32(2, 3, 5), i32(2, 3), f32()}, draws{1: target(5)}},
+	{"cross_entropy, wide", graph.CrossEntropy{}, []graph.Type{f32(2, 9, 301), i32(2, 9), f32()}, draws{1: target(301)}},
+	{"cross_entropy all ignored", graph.CrossEntropy{}, []graph.Type{f32(2, 3, 5), i32(2, 3), f32()}, draws{1: constant(graph.IgnoreIndex)}},
+	{"slice", graph.Slice{Axis: graph.Axis{Name: "tp", Size: 1}, Dim: 1}, []graph.Type{f32(2, 6, 3)}, nil},
+}
+
+// TestOperations compares results and gradients with the TapeMachine's. The
+// gradient that comes in is an input; operands with gradients are parameters.
+// Every case runs twice more as further micro-batches: once in each of two
+// slots.
+func TestOperations(t *testing.T) {
+	b := backend(t, 1)
+	for _, c := range opCases {
+		t.Run(c.name, func(t *testing.T) {
+			stage, data, roots := c.stage(t)
+			want := exectest.Reference(t, stage.Graph, data, roots...)
+			p, err := exec.Compile(stage, b, exec.Options{Train: true, Slots: 2})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := exec.New(p, collectives{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			exectest.SetParams(m, data)
+			for i := range 3 {
+				mb := exec.MicroBatch{Slot: i % 2, Index: i}
+				exectest.SetInputs(m, mb.Slot, data)
+				if err := m.Forward(t.Context(), mb); err != nil {
+					t.Fatal(err)
+				}
+				exectest.Close(t, "result", m.Logits(mb.Slot), want[0], 1e-5)
+				if err := m.Backward(t.Context(), mb, i == 0); err != nil {
+					t.Fatal(err)
+				}
+				for j, p := range m.Params() {
+					exectest.Close(t, "gradient of "+p.Shard.Param.Name, p.Grad, times(want[1+j], i+1), 1e-5)
+				}
+			}
+		})
+	}
+}
+
+func times(x []float64, n int) []float64 {
+	y := make([]float64, len(x))
+	for i, v := range x {
+		y[i] = v * float64(n)
+	}
+	return y
+}
+
+// stage makes a stage of the one operation. roots are its result and the
+// parameters' gradients.
+func (c *opCase) stage(t *testing.T) (*graph.Stage, exectest.Values, []*G.Node) {
+	t.Helper()
+	r := rand.New(rand.NewPCG(1, 2))
+	s, data := &graph.Stage{Graph: G.NewGraph()}, exectest.Values{}
+	leaf := func(name string, typ graph.Type, draw func(*rand.Rand) float64) *G.Node {
+		n, err := graph.NewLeaf(s.Graph, name, typ)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[n] = exectest.Normal(r, n)
+		if draw != nil {
+			for i := range data[n] {
+				data[n][i] = draw(r)
+			}
+		}
+		return n
+	}
+	input := func(n *G.Node) { s.Inputs = append(s.Inputs, &graph.Input{Name: n.Name(), Node: n}) }
+	var in, wrt []*G.Node
+	has := c.spec.(graph.Differentiable).Wrt(len(c.in))
+	for i, typ := range c.in {
+		n := leaf(fmt.Sprintf("operand %d", i), typ, c.draw[i])
+		in = append(in, n)
+		if !has[i] {
+			input(n)
+			continue
+		}
+		s.Params = append(s.Params, &graph.Shard{Node: n, Param: &graph.Param{Name: n.Name(), Node: n, Shape: typ.Shape, Stored: typ.Shape}})
+		wrt = append(wrt, n)
+	}
+	out, err := graph.Apply(c.spec, graph.Tag{Name: c.name}, in...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if op := graph.OpOf(out); op != nil {
+		op.BindPeers(alone{})
+	}
+	s.Logits = out
+	dy := leaf("dy", graph.TypeOf(out), nil)
+	input(dy)
+	grads, err := G.Backpropagate(G.Nodes{out}, G.Nodes{dy}, wrt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range s.Params {
+		p.Grad = grads[i]
+		if op := graph.OpOf(grads[i]); op != nil {
+			op.BindPeers(alone{})
+		}
+	}
+	return s, data, append([]*G.Node{out}, grads...)
+}
+
+// alone is a group of one rank.
+type alone struct{}
+
+func (alone) Exchange(_ string, x graph.Operand) ([]graph.Operand, error) {
+	return []graph.Operand{x}, nil
+}
+
+// collectives are those of a group of one rank.
+type collectives struct{ exec.Comm }
+
+func (collectives) AllGather(_ context.Context, _, _ string, dst, src []float32) error {
+	copy(dst, src)
+	return nil
+}
+
+func backend(t testing.TB, threads int) *cpu.Backend {
+	t.Helper()
+	b, err := cpu.New(threads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}

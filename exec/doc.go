@@ -1,0 +1,41 @@
+// Package exec compiles a differentiated [graph.Stage] to a [Program] and runs
+// it on a [Machine].
+//
+// A Program is two lists of instructions, forward and backward, over buffers
+// whose places in one arena are planned before anything runs. So the memory a
+// rank needs is known exactly, by class and by layer, and a step allocates
+// nothing. The package knows no arithmetic: a [Backend] lowers each operation
+// to a [Kernel], and a [Comm] moves tensors between ranks.
+//
+// # Order
+//
+// The forward pass follows the graph from its inputs. The backward pass starts
+// at the last layer; each gradient of a parameter runs as soon as the gradient
+// it comes from exists, and an operation that is run again for the backward pass
+// (activation checkpointing) as late as possible. The order depends on the graph
+// alone, so the ranks of a group meet in their collectives.
+//
+// # Memory
+//
+// The arena has these parts, in this order:
+//
+//	parameters   in order of the groups their gradients are summed over
+//	gradients    laid out as the parameters; so are both moments of AdamW
+//	states       key and value caches, constants
+//	slots        one a micro-batch in flight: inputs and activations, the values
+//	             that the forward pass leaves to the backward pass
+//	workspace    values that live within one pass, and kernels' scratch memory,
+//	             as far as they find no room in the slot that is running
+//	staging      for collectives along inner dimensions, and the update's message
+//
+// A slot's memory is written layer by layer on the way forward and read in the
+// opposite order on the way back, so what is not yet written, or no longer read,
+// serves as workspace.
+//
+// # Gradients
+//
+// Operations write parameter gradients directly to their place. The first to
+// write in the first micro-batch of a step overwrites; all others add, so sums
+// over micro-batches and over several uses of a parameter cost nothing.
+// [Machine.Update] then sums over ranks, clips and applies AdamW.
+package exec

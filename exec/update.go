@@ -1,0 +1,123 @@
+package exec
+
+import (
+	"context"
+	"fmt"
+	"math"
+)
+
+// AdamW holds the hyper-parameters of one step: Loshchilov and Hutter, Decoupled
+// Weight Decay Regularization (2019), as torch.optim.AdamW computes it.
+type AdamW struct {
+	LR, Beta1, Beta2, Eps float64
+	WeightDecay           float64 // of parameters that decay, see graph.Param.Decays
+	Clip                  float64 // largest norm of the gradient; 0 for any
+	Step                  int     // 1 for the first
+}
+
+// Stats is what a step reports.
+type Stats struct {
+	Loss     float64 // of the whole batch
+	GradNorm float64 // of all gradients, before clipping
+}
+
+// clipEps keeps the quotient finite, as in torch.nn.utils.clip_grad_norm_.
+const clipEps = 1e-6
+
+// messageSize is the length of the message that all ranks add up: sum of
+// squares and loss, each as a float32 and what it leaves of the float64.
+const messageSize = 4
+
+// Update ends a step: it sums the gradients over the ranks, clips them by their
+// norm, and updates the parameters. A gradient that is not finite gives a
+// [*NonFiniteError] on every rank and changes no parameter.
+func (m *Machine) Update(ctx context.Context, a AdamW) (Stats, error) {
+	if !m.program.opts.Train {
+		return Stats{}, fmt.Errorf("exec: the program has no gradients: compile it with Options.Train")
+	}
+	if err := m.sumGradients(ctx); err != nil {
+		return Stats{}, fmt.Errorf("exec: step %d: summing gradients: %w", a.Step, err)
+	}
+	squares, loss, err := m.totals(ctx)
+	if err != nil {
+		return Stats{}, fmt.Errorf("exec: step %d: summing the gradient's norm: %w", a.Step, err)
+	}
+	stats := Stats{Loss: loss, GradNorm: math.Sqrt(squares)}
+	if math.IsNaN(squares) || math.IsInf(squares, 0) {
+		return stats, &NonFiniteError{Step: a.Step, Param: m.firstNonFinite(), Loss: loss}
+	}
+	scale := 1.0
+	if a.Clip > 0 {
+		scale = min(1, a.Clip/(stats.GradNorm+clipEps))
+	}
+	for i, s := range m.program.shards {
+		m.program.backend.AdamW(Param{
+			Shard: s.Shard, Value: m.weights[i], Grad: m.part(regionGrads, s),
+			M: m.part(regionFirst, s), V: m.part(regionSecond, s),
+		}, a, scale, s.Param.Decays())
+	}
+	return stats, nil
+}
+
+// sumGradients sums each bucket over its groups.
+func (m *Machine) sumGradients(ctx context.Context) error {
+	grads := m.region(regionGrads, 0)
+	for _, b := range m.program.buckets {
+		for _, group := range b.groups {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := m.comm.AllReduce(ctx, group, b.name, grads[b.from:b.to]); err != nil {
+				return fmt.Errorf("%s: %w", b.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// totals sums the squares of all gradients, and the losses, over all ranks.
+func (m *Machine) totals(ctx context.Context) (squares, loss float64, err error) {
+	p := m.program
+	for _, s := range p.shards {
+		if p.opts.Counted == nil || p.opts.Counted(s.Shard) {
+			squares += p.backend.SumSquares(m.part(regionGrads, s))
+		}
+	}
+	if !p.opts.LossReplica {
+		loss = m.sumLoss
+	}
+	if m.comm == nil {
+		return squares, loss, nil
+	}
+	split(m.message[:2], squares)
+	split(m.message[2:], loss)
+	if err := m.comm.AllReduce(ctx, GroupWorld, "gradient norm and loss", m.message); err != nil {
+		return 0, 0, err
+	}
+	return join(m.message[:2]), join(m.message[2:]), nil
+}
+
+// split writes x as a float32 and the remainder. A value beyond float32 is
+// infinite.
+func split(dst []float32, x float64) {
+	dst[0] = float32(x)
+	dst[1] = float32(x - float64(dst[0]))
+	if math.IsInf(float64(dst[0]), 0) {
+		dst[1] = 0
+	}
+}
+
+func join(x []float32) float64 { return float64(x[0]) + float64(x[1]) }
+
+// firstNonFinite names the first parameter whose gradient is not finite, empty
+// if there is none on this rank.
+func (m *Machine) firstNonFinite() string {
+	for _, s := range m.program.shards {
+		for _, g := range m.part(regionGrads, s) {
+			if math.IsNaN(float64(g)) || math.IsInf(float64(g), 0) {
+				return s.Param.Name
+			}
+		}
+	}
+	return ""
+}

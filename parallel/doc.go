@@ -1,0 +1,30 @@
+// Package parallel turns one model into the graphs that many workers run.
+//
+// A [Plan] says how: how many pipeline stages (pp), how many ways the batch is
+// split (dp) and the layers' tensors are split (tp), how many micro-batches a
+// step has, and in which order each stage runs them. It has a text form,
+//
+//	pp=2 dp=2 tp=1 zero=0 ckpt=none micro=4 schedule=1f1b stages=3,5
+//
+// and a JSON form with a schema version. [Auto] chooses a plan by a plain rule.
+//
+// [Partition] gives one rank its [Part]: a local graph, the groups of ranks it
+// communicates with, and its schedule. It has no code per strategy. The ranks
+// form a [Mesh] of named axes; on each axis every tensor has a [Placement], and
+// a [Table] says the placements of the leaves. Each kind of operation has one
+// rule, from the placements of its operands on one axis to those it needs and
+// the one of its result. Where what is there differs from what is needed, a
+// conversion is inserted, whose gradient is its mirror, so that the
+// differentiated local graphs compute the gradients of the whole model.
+//
+// Pipeline stages are cut at the borders of layers. A value that crosses
+// becomes a pair of graph.Send and graph.Recv between ranks that differ in their
+// stage only, in whatever placement it has on the other axes.
+//
+// The package is pure: it does no I/O, reads no clock and starts no goroutine,
+// and the same arguments always give the same graphs. All ranks walk the whole
+// model, so they agree on names, edges and placements without talking.
+//
+// In comments, P is the number of stages, m the number of micro-batches, and a
+// block is a layer of the model other than the embedding and the head.
+package parallel

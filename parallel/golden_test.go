@@ -1,0 +1,67 @@
+package parallel
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the transcripts in testdata anew")
+
+// golden compares text with a file in testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v: run with -update to write it", err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s differs: run with -update if that is meant\n%s", path, diff)
+	}
+}
+
+func TestPartTranscripts(t *testing.T) {
+	both := map[string]Table{AxisDP: DataParallel{}, AxisTP: megatron{}}
+	for _, c := range []struct {
+		file, plan string
+		ranks      []int
+		tables     map[string]Table
+	}{
+		{"gpt-pp2-dp2.txt", "pp=2 dp=2 micro=2 stages=1,2", []int{0, 3}, onlyDP},
+		{"gpt-tp2.txt", "tp=2", []int{1}, both},
+		{"gpt-zero3.txt", "dp=2", []int{0}, map[string]Table{AxisDP: zero3{n: 2}}},
+	} {
+		t.Run(c.file, func(t *testing.T) {
+			var b strings.Builder
+			s := gpt(1, 2, 3)
+			if len(c.ranks) == 2 {
+				s.blocks = 3
+			}
+			for _, rank := range c.ranks {
+				part, err := PartitionBy(s.build(t), plan(t, c.plan), rank, c.tables)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := part.Stage.Differentiate(); err != nil {
+					t.Fatal(err)
+				}
+				fmt.Fprintf(&b, "%s\n%s\n", c.plan, part.Describe())
+			}
+			golden(t, c.file, b.String())
+		})
+	}
+}

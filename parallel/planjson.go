@@ -1,0 +1,61 @@
+package parallel
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+)
+
+// Schema names the version of the JSON form of plans.
+const Schema = "galvani/plan/v1"
+
+// planFile is the JSON form.
+type planFile struct {
+	Schema     string     `json:"schema"`
+	Mesh       Mesh       `json:"mesh"`
+	Micro      int        `json:"micro_batches"`
+	Schedule   Schedule   `json:"schedule"`
+	Stages     []int      `json:"stages,omitempty"`
+	Strategy   Strategy   `json:"strategy"`
+	Layers     []Strategy `json:"layers,omitempty"`
+	Provenance Provenance `json:"provenance,omitzero"`
+}
+
+// MarshalJSON gives the JSON form.
+func (p *Plan) MarshalJSON() ([]byte, error) {
+	return json.Marshal(planFile{
+		Schema: Schema, Mesh: p.Mesh(), Micro: p.Micro, Schedule: p.Schedule, Stages: p.Stages,
+		Strategy: p.Strategy, Layers: p.Layers, Provenance: p.Provenance,
+	})
+}
+
+// UnmarshalJSON reads the JSON form strictly: another schema, an unknown key,
+// or a mesh that is not the plan's own is an error.
+func (p *Plan) UnmarshalJSON(data []byte) error {
+	var version struct{ Schema string }
+	if err := json.Unmarshal(data, &version); err != nil {
+		return fmt.Errorf("plan: %w", err)
+	}
+	if version.Schema != Schema {
+		return &ValueError{"schema", fmt.Sprintf("%q", version.Schema), fmt.Sprintf("this version reads %q", Schema)}
+	}
+	var f planFile
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&f); err != nil {
+		return fmt.Errorf("plan: %w", err)
+	}
+	q := Plan{Strategy: f.Strategy, Layers: f.Layers, Micro: f.Micro, Schedule: f.Schedule, Stages: f.Stages, Provenance: f.Provenance}
+	if i := f.Mesh.Index(AxisPP); i >= 0 {
+		q.PP = f.Mesh[i].Size
+	}
+	if !slices.Equal(f.Mesh, q.Mesh()) {
+		return &ValueError{"mesh", fmt.Sprint(f.Mesh), fmt.Sprintf("the axes must be pp, dp=%d and tp=%d as in the strategy", q.DP, q.TP)}
+	}
+	if err := q.checkValues(); err != nil {
+		return err
+	}
+	*p = q
+	return nil
+}

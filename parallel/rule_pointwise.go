@@ -1,0 +1,68 @@
+package parallel
+
+// elementwise keeps any shard. It is not linear, so a partial operand is summed
+// first.
+func elementwise(o operands) signature {
+	if _, sharded := o.at[0].Dim(); sharded {
+		return o.with(o.at[0], o.at[0], o.at[0])
+	}
+	return alike(o)
+}
+
+// add keeps shards, and partial sums where both operands are; the second
+// operand follows the first. A partial result of a projection so meets a
+// replicated residual by an all-reduce, and a sharded one by a reduce-scatter.
+func add(o operands) signature {
+	x, y := o.at[0], o.at[1]
+	_, shardX := x.Dim()
+	_, shardY := y.Dim()
+	switch {
+	case x == y:
+		return o.with(x, x, x)
+	case x == Copied || y == Copied:
+		return alike(o)
+	case shardX:
+		return o.with(x, x, x)
+	case shardY:
+		return o.with(y, y, y)
+	}
+	return alike(o)
+}
+
+// dropout keeps shards of the batch, of which every rank knows its first row.
+// Random numbers are drawn by position in the whole tensor, so other shards are
+// joined first.
+func dropout(o operands) signature {
+	if o.at[0] == Shard(0) {
+		return o.with(Shard(0), Shard(0), Replicate)
+	}
+	return alike(o)
+}
+
+// norm keeps shards of all but the normalised dimension; the gradients of its
+// parameters are then partial.
+func norm(o operands) signature {
+	if _, ok := o.leading(1); ok {
+		return o.with(o.at[0], o.at[0], Copied)
+	}
+	return alike(o)
+}
+
+// addBias shards the bias with x's last dimensions. Where the bias is Copied the
+// axis splits the batch or the sequence, so a partial x becomes shards of the
+// sequence, as in Korthikanti et al.: Reducing Activation Recomputation (2022),
+// section 4.2.2.
+func addBias(o operands) signature {
+	lead := o.types[0].Dims() - o.types[1].Dims()
+	if o.at[0] == Partial && o.at[1] == Copied && lead > 1 {
+		return o.with(Shard(1), Shard(1), Copied)
+	}
+	d, sharded := o.at[0].Dim()
+	switch {
+	case !sharded:
+		return alike(o)
+	case d < lead:
+		return o.with(o.at[0], o.at[0], Copied)
+	}
+	return o.with(o.at[0], o.at[0], Shard(d-lead))
+}

@@ -1,0 +1,243 @@
+package parallel
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/galvani-ml/galvani/graph"
+	G "gorgonia.org/gorgonia"
+)
+
+// walker goes through a model's forward graph in order and builds one rank's
+// part. Every rank walks the whole model: where an operation belongs to another
+// stage it finds the placements only, so that all ranks agree on them.
+type walker struct {
+	model   *graph.Model
+	part    *Part
+	stage   int          // the rank's
+	stageOf []int        // by layer
+	axes    []graph.Axis // all but pp and those of one rank, outermost first
+	tables  []Table      // by axis
+
+	values    map[*G.Node]*value // of the model's nodes
+	fetched   map[place]*value
+	converted map[conversionKey]*value
+	edges     map[[2]int]int // tensors sent so far from stage to stage
+	names     map[string]int // how often a name was given
+}
+
+// value is a tensor of the partitioned model.
+type value struct {
+	name  string     // unique, the same on all ranks
+	typ   graph.Type // of the whole tensor
+	at    Layout
+	used  Layout // how operations take a leaf; nil for results
+	order []int  // of the axes that split a leaf; nil for results: natural
+	stage int    // where it is; leafStage for leaves, which every user holds
+	node  *G.Node
+}
+
+const leafStage = -1
+
+// place is a value on a stage.
+type place struct {
+	v     *value
+	stage int
+}
+
+// conversionKey is a value after conversion on one axis.
+type conversionKey struct {
+	v    *value
+	step step
+}
+
+// fail says at which operation the walk ended.
+func (w *walker) fail(n *G.Node, err error) error {
+	op := graph.OpOf(n)
+	return &PartitionError{Layer: w.part.layers[op.Tag.Layer], Op: op.Tag.Name, Kind: op.Spec.Kind(), Err: err}
+}
+
+// operation places one operation of the model.
+func (w *walker) operation(n *G.Node) error {
+	op := graph.OpOf(n)
+	var in []*value
+	for _, c := range graph.Children(n) {
+		if w.values[c] == nil {
+			return w.fail(n, fmt.Errorf("its operand %s is neither a parameter nor an input of the model", c.Name()))
+		}
+		v, err := w.fetch(w.values[c], op.Tag)
+		if err != nil {
+			return w.fail(n, err)
+		}
+		in = append(in, v)
+	}
+	out, err := w.apply(op.Spec, op.Tag, in)
+	if err != nil {
+		return w.fail(n, err)
+	}
+	w.values[n] = out
+	return nil
+}
+
+// apply adds an operation over values that are on its stage, as the rule of its
+// kind says. A bias that would be added once per rank is added apart.
+func (w *walker) apply(s graph.Spec, tag graph.Tag, in []*value) (*value, error) {
+	if w.splitsBias(s, in) {
+		y, err := w.apply(s, tag, in[:2])
+		if err != nil {
+			return nil, err
+		}
+		tag.Name += ".bias"
+		return w.apply(graph.AddBias{}, tag, []*value{y, in[2]})
+	}
+	needs, at, err := w.place(s, in)
+	if err != nil {
+		return nil, err
+	}
+	locals := make([]*value, len(in))
+	for i, v := range in {
+		if locals[i], err = w.convert(v, needs[i], tag); err != nil {
+			return nil, fmt.Errorf("operand %d (%s): %w", i, v.name, err)
+		}
+	}
+	typ, _, err := s.Infer(types(in))
+	if err != nil {
+		return nil, err
+	}
+	return w.result(s, tag, typ, at, locals)
+}
+
+func types(in []*value) []graph.Type {
+	types := make([]graph.Type, len(in))
+	for i, v := range in {
+		types[i] = v.typ
+	}
+	return types
+}
+
+// onAxis returns the operands' placements on one axis.
+func onAxis(in []*value, axis int) []Placement {
+	at := make([]Placement, len(in))
+	for i, v := range in {
+		at[i] = v.at[axis]
+	}
+	return at
+}
+
+func (w *walker) splitsBias(s graph.Spec, in []*value) bool {
+	for i := range w.axes {
+		if splitsBias(s, types(in), onAxis(in, i)) {
+			return true
+		}
+	}
+	return false
+}
+
+// place asks the operation's rule, axis by axis, for the layout that each
+// operand needs and that of the result.
+func (w *walker) place(s graph.Spec, in []*value) (needs []Layout, out Layout, err error) {
+	rule, ok := rules[s.Kind()]
+	if !ok {
+		return nil, nil, fmt.Errorf("no placement rule for operations of kind %s", s.Kind())
+	}
+	needs = make([]Layout, len(in))
+	for i := range needs {
+		needs[i] = make(Layout, len(w.axes))
+	}
+	out = make(Layout, len(w.axes))
+	for a := range w.axes {
+		sig := rule(operands{s, types(in), onAxis(in, a)})
+		for i, p := range sig.in {
+			needs[i][a] = p
+		}
+		out[a] = sig.out
+	}
+	return needs, out, nil
+}
+
+// result makes the value of an operation, with a node if it is this stage's.
+func (w *walker) result(s graph.Spec, tag graph.Tag, typ graph.Type, at Layout, in []*value) (*value, error) {
+	local, err := at.local(typ, w.axes)
+	if err != nil {
+		return nil, err
+	}
+	v := &value{name: w.unique(tag.Name), typ: typ, at: at, stage: w.stageOf[tag.Layer]}
+	if v.stage != w.stage {
+		return v, nil
+	}
+	nodes := make([]*G.Node, len(in))
+	for i, x := range in {
+		nodes[i] = x.node
+	}
+	if v.node, err = graph.Apply(s, tag, nodes...); err != nil {
+		return nil, err
+	}
+	if got := graph.TypeOf(v.node); !slices.Equal(got.Shape, local.Shape) {
+		return nil, fmt.Errorf("the placement rule of %s is wrong: result %v on a rank, expected %v", s.Kind(), got, local)
+	}
+	return v, nil
+}
+
+// unique returns name, numbered if it was given before.
+func (w *walker) unique(name string) string {
+	w.names[name]++
+	if n := w.names[name]; n > 1 {
+		return fmt.Sprintf("%s#%d", name, n)
+	}
+	return name
+}
+
+// convert brings a value into another layout on its stage. Operations that need
+// the same share one conversion, so its gradient is communicated once.
+func (w *walker) convert(v *value, want Layout, tag graph.Tag) (*value, error) {
+	if !v.typ.IsFloat() {
+		want = slices.Clone(want) // no gradient: a copy is as good as the value
+		for i, p := range want {
+			if p == Copied {
+				want[i] = Replicate
+			}
+		}
+	}
+	order := v.order
+	if order == nil {
+		order = v.at.natural()
+	}
+	steps, err := route(v.at, want, w.axes, order)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range steps {
+		if v, err = w.convertStep(v, s, tag); err != nil {
+			return nil, err
+		}
+	}
+	return v, nil
+}
+
+func (w *walker) convertStep(v *value, s step, tag graph.Tag) (*value, error) {
+	key := conversionKey{v, s}
+	if c := w.converted[key]; c != nil {
+		return c, nil
+	}
+	axis := w.axes[s.axis]
+	specs, err := conversion(v.at[s.axis], s.to, axis)
+	if err != nil {
+		return nil, err
+	}
+	c := &value{name: fmt.Sprintf("%s@%s:%v", v.name, axis.Name, s.to), typ: v.typ, at: slices.Clone(v.at), stage: v.stage, node: v.node}
+	c.at[s.axis] = s.to
+	if _, err := c.at.local(c.typ, w.axes); err != nil {
+		return nil, err
+	}
+	tag.Name = c.name
+	for _, spec := range specs {
+		if c.node == nil {
+			break
+		}
+		if c.node, err = graph.Apply(spec, tag, c.node); err != nil {
+			return nil, err
+		}
+	}
+	w.converted[key] = c
+	return c, nil
+}

@@ -1,0 +1,215 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/galvani-ml/galvani/data"
+	"github.com/galvani-ml/galvani/exec"
+	"github.com/galvani-ml/galvani/graph"
+	"github.com/galvani-ml/galvani/models"
+	"github.com/galvani-ml/galvani/models/hf"
+	"github.com/galvani-ml/galvani/parallel"
+)
+
+// compileRank builds a rank's part of the model and compiles it.
+func compileRank(spec *Spec, rank int, b exec.Backend) (*parallel.Part, *exec.Program, error) {
+	cfg, err := models.ParseConfig(spec.Model)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := spec.Config
+	model, err := models.Build(cfg, models.Options{
+		Batch: c.Batch / spec.Plan.Micro, Seq: c.Seq, Dropout: c.Dropout, Train: true,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	part, err := parallel.Partition(model, spec.Plan, rank)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := part.Stage.Differentiate(); err != nil {
+		return nil, nil, err
+	}
+	program, err := exec.Compile(part.Stage, b, exec.Options{
+		Slots: part.Slots, Train: true,
+		Counted:     func(s *graph.Shard) bool { return part.Counted[s] },
+		LossReplica: lossReplica(part),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return part, program, nil
+}
+
+// lossReplica reports whether another rank has the same loss and reports it:
+// one that differs from this one along axes over which the loss is not summed.
+func lossReplica(part *parallel.Part) bool {
+	for i, a := range part.Mesh {
+		if a.Name != parallel.AxisPP && !slices.Contains(part.LossOver, a.Name) && part.Coord[i] > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// rank is one worker's share of a run, ready to take steps.
+type rank struct {
+	spec    *Spec
+	number  int
+	part    *parallel.Part
+	machine *exec.Machine
+	comm    exec.Comm
+	data    *data.Dataset
+	spare   [2][]int32 // for inputs and targets that this stage does not read
+	peak    int64
+}
+
+// newRank allocates the memory of a compiled part and fills its parameters.
+func newRank(ctx context.Context, spec *Spec, number int, part *parallel.Part, program *exec.Program, c exec.Comm) (_ *rank, err error) {
+	r := &rank{spec: spec, number: number, part: part, comm: c}
+	if r.data, err = data.Open(ctx, spec.Data); err != nil {
+		return nil, err
+	}
+	if r.machine, err = exec.New(program, c); err != nil {
+		r.data.Close()
+		return nil, err
+	}
+	for i := range r.spare {
+		r.spare[i] = make([]int32, part.Rows.Count*spec.Config.Seq)
+	}
+	if err := r.fillParams(); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *rank) close() {
+	r.machine.Close()
+	r.data.Close()
+}
+
+// fillParams draws or loads the parameters, and loads the moments.
+func (r *rank) fillParams() error {
+	if r.spec.Weights == "" {
+		for _, p := range r.machine.Params() {
+			if err := models.InitShard(p.Shard, r.spec.Config.Seed, p.Value); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	dir, err := hf.Open(r.spec.Weights)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for _, p := range r.machine.Params() {
+		if err := dir.LoadShard(p.Shard.Param.Name, p.Shard, p.Value); err != nil {
+			return err
+		}
+	}
+	if !r.spec.Moments {
+		return nil
+	}
+	return loadMoments(r.spec.Weights, r.machine.Params())
+}
+
+// feed writes the inputs of a micro-batch to its slot and returns the number
+// of targets in the whole batch. fill is Dataset.Fill or Dataset.FillVal.
+func (r *rank) feed(fill func(index, lo, hi int, inputs, targets []int32) (int, error), index int, mb exec.MicroBatch, dropping bool) (int, error) {
+	first, rows := r.part.Rows.Of(mb.Index)
+	tokens, targets := r.spare[0], r.spare[1]
+	if in := r.machine.Input(mb.Slot, graph.InputTokens); in.Ints != nil {
+		tokens = in.Ints
+	}
+	if in := r.machine.Input(mb.Slot, graph.InputTargets); in.Ints != nil {
+		targets = in.Ints
+	}
+	count, err := fill(index, first, first+rows, tokens, targets)
+	if err != nil {
+		return 0, err
+	}
+	if in := r.machine.Input(mb.Slot, graph.InputScale); in.Floats != nil {
+		in.Floats[0] = float32(1 / float64(count))
+	}
+	if in := r.machine.Input(mb.Slot, graph.InputRNG); in.Ints != nil {
+		seed := r.spec.Config.Seed
+		copy(in.Ints, []int32{int32(uint32(seed)), int32(uint32(seed >> 32)), int32(uint32(index)), int32(first), flag(dropping)})
+	}
+	return count, nil
+}
+
+func flag(on bool) int32 {
+	if on {
+		return 1
+	}
+	return 0
+}
+
+// step runs the schedule and the update of a step, counted from 0.
+func (r *rank) step(ctx context.Context, step int) (exec.Stats, error) {
+	first := true
+	for _, a := range r.part.Schedule {
+		mb := exec.MicroBatch{Slot: a.Slot, Step: step, Index: a.Micro}
+		var err error
+		if a.Pass == graph.Forward {
+			if _, err = r.feed(r.data.Fill, step, mb, true); err == nil {
+				err = r.machine.Forward(ctx, mb)
+			}
+		} else {
+			err = r.machine.Backward(ctx, mb, first)
+			first = false
+		}
+		if err != nil {
+			return exec.Stats{}, err
+		}
+	}
+	c := r.spec.Config
+	stats, err := r.machine.Update(ctx, exec.AdamW{
+		LR: c.learningRate(step), Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps,
+		WeightDecay: c.WeightDecay, Clip: c.Clip, Step: step + 1,
+	})
+	r.peak = max(r.peak, residentBytes())
+	return stats, err
+}
+
+// evaluate returns the mean loss over the validation batches, on every rank.
+func (r *rank) evaluate(ctx context.Context, step int) (float64, error) {
+	sums := []float32{0, 0}
+	batches := r.data.ValBatches()
+	for i := range batches {
+		for m := range r.spec.Plan.Micro {
+			mb := exec.MicroBatch{Step: step, Index: m}
+			count, err := r.feed(r.data.FillVal, i, mb, false)
+			if err != nil {
+				return 0, err
+			}
+			if err := r.machine.Forward(ctx, mb); err != nil {
+				return 0, err
+			}
+			// Losses are means over the batch; the mean over all targets weighs
+			// them by their number.
+			if !lossReplica(r.part) {
+				sums[0] += r.machine.Loss(0) * float32(count)
+			}
+			if m == 0 && r.number == 0 {
+				sums[1] += float32(count)
+			}
+		}
+	}
+	if err := r.comm.AllReduce(ctx, exec.GroupWorld, fmt.Sprintf("validation loss after step %d", step), sums); err != nil {
+		return 0, err
+	}
+	return float64(sums[0]) / float64(sums[1]), nil
+}
+
+// agree reports whether any rank wants to stop, the same on every rank.
+func (r *rank) agree(ctx context.Context, stop bool) (bool, error) {
+	votes := []float32{float32(flag(stop))}
+	err := r.comm.AllReduce(ctx, exec.GroupWorld, "vote to stop", votes)
+	return votes[0] > 0, err
+}

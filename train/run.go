@@ -1,0 +1,200 @@
+package train
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/galvani-ml/galvani/models"
+	"github.com/galvani-ml/galvani/train/sampling"
+)
+
+// Output is where a run reports to.
+type Output struct {
+	Result   io.Writer // what the run found
+	Progress io.Writer // how it goes
+	JSON     bool      // Result is one JSON object
+	Version  string    // of this program; workers must be of the same
+}
+
+// Result is what a run found.
+type Result struct {
+	Out            string   `json:"out"`
+	Checkpoint     string   `json:"checkpoint"`
+	Step           int      `json:"step"`
+	Loss           float64  `json:"loss"`
+	ValLoss        *float64 `json:"val_loss,omitempty"`
+	UnigramEntropy float64  `json:"unigram_entropy"`
+	Tokens         int64    `json:"tokens"`
+	Seconds        float64  `json:"seconds"`
+	Sample         string   `json:"sample,omitempty"`
+}
+
+// Run trains: it is the coordinator of a job. When ctx ends, it has the workers
+// save and stop after their current step.
+func Run(ctx context.Context, c Config, o Output) error {
+	started := time.Now()
+	p := newProgress(o.Progress, 0, c.Steps)
+	s, err := newSetup(ctx, c, p.fact)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	spec, err := s.spec()
+	if err != nil {
+		return err
+	}
+	planned, err := planMemory(spec)
+	if err != nil {
+		return err
+	}
+	if err := s.openRun(spec); err != nil {
+		return err
+	}
+	p.steps, p.from, p.every = spec.Config.Steps, spec.Start, max(1, (spec.Config.Steps-spec.Start)/progressLines)
+	s.introduce(p, spec, planned)
+	j := &job{setup: s, spec: spec, progress: p, planned: planned, version: o.Version}
+	r, err := j.run(ctx)
+	p.closeLine()
+	if err != nil {
+		return err
+	}
+	r.UnigramEntropy, r.Seconds = s.data.UnigramEntropy(), time.Since(started).Seconds()
+	if r.Step < spec.Config.Steps {
+		p.fact("stopped", "after step %d, as asked; continue with: galvani train --resume --out %s", r.Step, spec.Out)
+	} else if err := s.sample(ctx, r); err != nil {
+		return err
+	}
+	return r.write(o)
+}
+
+// spec is what every worker gets.
+func (s *setup) spec() (*Spec, error) {
+	text, err := json.Marshal(s.model)
+	if err != nil {
+		return nil, err
+	}
+	c := s.config
+	if c.Out == "" {
+		c.Out = filepath.Join("runs", c.Model+"-"+time.Now().Format("20060102-150405"))
+	}
+	if c.EvalEvery == 0 {
+		c.EvalEvery = max(1, c.Steps/5)
+	}
+	spec := &Spec{
+		Config: c, Model: text, Plan: s.plan, Data: s.options, Weights: s.weights, Out: c.Out,
+		Threads: max(1, runtime.GOMAXPROCS(0)/c.Workers),
+	}
+	for _, path := range []*string{&spec.Out, &spec.Weights, &spec.Data.Source, &spec.Data.Labels} {
+		if *path == "" {
+			continue
+		}
+		if *path, err = filepath.Abs(*path); err != nil {
+			return nil, err
+		}
+	}
+	if s.manifest != nil {
+		spec.Start, spec.Moments = s.manifest.Step, true
+	}
+	return spec, nil
+}
+
+// openRun makes the run's directory, with what reproduces it.
+func (s *setup) openRun(spec *Spec) error {
+	out := spec.Out
+	if s.manifest == nil {
+		if _, _, err := LatestCheckpoint(out); !errors.Is(err, ErrNoCheckpoint) {
+			return fmt.Errorf("--out %s: holds a run already; continue it with --resume, or choose another directory", out)
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(out, checkpointsDir), 0o777); err != nil {
+		return fmt.Errorf("--out: %w", err)
+	}
+	if err := removePartial(out); err != nil {
+		return err
+	}
+	text, err := spec.Config.YAML()
+	if err != nil {
+		return err
+	}
+	plan, err := json.MarshalIndent(s.plan, "", "  ")
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		os.WriteFile(filepath.Join(out, ConfigName), text, 0o666),
+		os.WriteFile(filepath.Join(out, "plan.json"), append(plan, '\n'), 0o666),
+	)
+}
+
+// introduce says what is about to run.
+func (s *setup) introduce(p *progress, spec *Spec, planned int64) {
+	for _, w := range models.Warnings(s.model) {
+		p.fact("warning", "%s", w)
+	}
+	name := spec.Config.Model
+	if s.weights != "" {
+		name = s.weights
+	}
+	p.fact("model", "%s: %d layers of width %d, %s parameters", name, s.model.Layers(), s.model.Width(), count(numParams(s.model)))
+	p.fact("plan", "%s: %d workers of %d threads, %v planned each", s.plan, spec.Config.Workers, spec.Threads, Size(planned))
+	if s.manifest != nil {
+		p.fact("resume", "after step %d, from %s", s.manifest.Step, s.weights)
+	}
+	p.fact("run", "%s", spec.Out)
+}
+
+func numParams(cfg models.Config) int {
+	m, err := models.Build(cfg, models.Options{Batch: 1, Seq: 1})
+	if err != nil {
+		return 0 // the model has been built before; this one is smaller
+	}
+	return m.NumParams()
+}
+
+// count prints a number of parameters as "3.1M".
+func count(n int) string {
+	switch {
+	case n >= 1e9:
+		return fmt.Sprintf("%.2fB", float64(n)/1e9)
+	case n >= 1e6:
+		return fmt.Sprintf("%.1fM", float64(n)/1e6)
+	}
+	return fmt.Sprintf("%.1fk", float64(n)/1e3)
+}
+
+// sample adds generated text to the result, where the model generates any.
+func (s *setup) sample(ctx context.Context, r *Result) error {
+	if s.config.Sample == 0 || s.tokenizer == nil || masked(s.model) {
+		return nil
+	}
+	g, err := OpenGenerator(r.Checkpoint)
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	text, err := g.Generate(ctx, "", s.config.Sample, sampling.Options{Temperature: 0.8, TopK: 50, TopP: 1, Seed: s.config.Seed}, nil)
+	r.Sample = text
+	return err
+}
+
+// write prints the result for a person or a program.
+func (r *Result) write(o Output) error {
+	if o.JSON {
+		return json.NewEncoder(o.Result).Encode(r)
+	}
+	if r.ValLoss != nil {
+		fmt.Fprintf(o.Result, "validation loss %.4f nats a token; unigram entropy of the data %.4f\n", *r.ValLoss, r.UnigramEntropy)
+	}
+	fmt.Fprintf(o.Result, "checkpoint %s\n", r.Checkpoint)
+	if r.Sample != "" {
+		fmt.Fprintf(o.Result, "sample\n%s\n", r.Sample)
+	}
+	return nil
+}

@@ -1,0 +1,77 @@
+package train
+
+import (
+	"encoding/json"
+
+	"github.com/galvani-ml/galvani/comm"
+	"github.com/galvani-ml/galvani/data"
+	"github.com/galvani-ml/galvani/parallel"
+)
+
+// invite is what a worker process reads from its standard input: where to join
+// which job, as whom.
+type invite struct {
+	Server  comm.Endpoint
+	Job     comm.Job
+	Rank    int
+	Version string
+}
+
+// Spec is all that a worker needs to know of a run. The coordinator sends it
+// when the worker has joined.
+type Spec struct {
+	Config  Config
+	Model   json.RawMessage // config.json
+	Plan    *parallel.Plan
+	Data    data.Options
+	Start   int    // steps taken before
+	Weights string // directory to take parameters from; empty to draw them
+	Moments bool   // Weights is a checkpoint: take the optimizer's state too
+	Out     string // the run's directory
+	Threads int    // of this worker
+}
+
+// Kinds of events that workers report.
+const (
+	eventReady = "ready"
+	eventStep  = "step"
+	eventVal   = "val"
+	eventSaved = "saved"
+	eventDone  = "done"
+)
+
+// commandStop asks the workers to save and end after the current step.
+const commandStop = "stop"
+
+// readyReport says that a worker is set up.
+type readyReport struct {
+	PlannedBytes int64
+	Planned      string // by class
+}
+
+// stepReport is one worker's view of a step. Loss and norm are the whole job's.
+type stepReport struct {
+	Step      int // from 1
+	Loss      float64
+	GradNorm  float64
+	LR        float64
+	Seconds   float64
+	PeakBytes int64
+}
+
+// valReport is an evaluation after a step.
+type valReport struct {
+	Step int
+	Loss float64
+}
+
+// savedReport lists the files a worker added to a checkpoint.
+type savedReport struct {
+	Step            int
+	Weights, States string // file names; empty where the worker had nothing to save
+}
+
+// doneReport ends a worker's part.
+type doneReport struct {
+	Step int // the last
+}

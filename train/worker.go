@@ -1,0 +1,204 @@
+package train
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/galvani-ml/galvani/comm"
+	"github.com/galvani-ml/galvani/exec"
+	"github.com/galvani-ml/galvani/exec/cpu"
+)
+
+const (
+	// joinTimeout bounds how long a process takes to start and join.
+	joinTimeout = 30 * time.Second
+	// exchangeTimeout bounds each wait for another rank. A rank that dies or
+	// hangs is noticed by its lease long before; this is for one that computes
+	// without end.
+	exchangeTimeout = 10 * time.Minute
+)
+
+// Work is a worker process: it reads an invitation from in, joins the job and
+// does its part until the job is done. It ends early if in ends, since then its
+// coordinator is gone.
+func Work(ctx context.Context, in io.Reader) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	lines := bufio.NewReader(in)
+	line, err := lines.ReadBytes('\n')
+	if err != nil {
+		return fmt.Errorf("worker: reading the invitation from standard input: %w; workers are started by `galvani train`", err)
+	}
+	var inv invite
+	if err := json.Unmarshal(line, &inv); err != nil {
+		return fmt.Errorf("worker: invitation: %w; workers are started by `galvani train`", err)
+	}
+	go func() {
+		io.Copy(io.Discard, lines)
+		cancel(errors.New("worker: the coordinator is gone"))
+	}()
+	session, err := comm.Dial(ctx, inv.Server, fmt.Sprintf("worker %d", inv.Rank))
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	join, done := context.WithTimeout(ctx, joinTimeout)
+	defer done()
+	member, err := comm.Join(join, session, comm.JoinOptions{Job: inv.Job, Rank: inv.Rank, Version: inv.Version})
+	if err != nil {
+		return err
+	}
+	defer member.Close()
+	go func() {
+		select {
+		case <-session.Done():
+			cancel(session.Err())
+		case <-ctx.Done():
+		}
+	}()
+	err = serve(ctx, member)
+	if err != nil && ctx.Err() == nil {
+		return errors.Join(err, member.Fail(context.Background(), err))
+	}
+	return err
+}
+
+// serve does a member's part of the job.
+func serve(ctx context.Context, member *comm.Member) error {
+	text, err := member.Spec(ctx)
+	if err != nil {
+		return err
+	}
+	var spec Spec
+	if err := json.Unmarshal(text, &spec); err != nil {
+		return fmt.Errorf("job spec: %w", err)
+	}
+	backend, err := cpu.New(spec.Threads)
+	if err != nil {
+		return err
+	}
+	defer backend.Close()
+	part, program, err := compileRank(&spec, member.Rank(), backend)
+	if err != nil {
+		return err
+	}
+	transport, err := member.Transport(ctx, comm.TransportOptions{Timeout: exchangeTimeout})
+	if err != nil {
+		return err
+	}
+	defer transport.Close()
+	w, err := newWorld(transport, part)
+	if err != nil {
+		return err
+	}
+	r, err := newRank(ctx, &spec, member.Rank(), part, program, w)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	l := &loop{rank: r, member: member}
+	if err := l.report(eventReady, readyReport{plannedBytes(program), program.Memory().String()}); err != nil {
+		return err
+	}
+	return l.run(ctx)
+}
+
+// loop takes the steps of a worker and reports them.
+type loop struct {
+	*rank
+	member *comm.Member
+}
+
+func (l *loop) report(kind string, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return l.member.Report(kind, text)
+}
+
+// finish reports what must not be lost.
+func (l *loop) finish(ctx context.Context, kind string, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return l.member.ReportAck(ctx, kind, text)
+}
+
+// run takes all steps, or fewer if asked to stop.
+func (l *loop) run(ctx context.Context) error {
+	c := l.spec.Config
+	last := l.spec.Start
+	for step := l.spec.Start; step < c.Steps; step++ {
+		start := time.Now()
+		stats, err := l.step(ctx, step)
+		if err != nil {
+			return err
+		}
+		last = step + 1
+		if err := l.report(eventStep, l.stepReport(last, stats, time.Since(start))); err != nil {
+			return err
+		}
+		stop, err := l.agree(ctx, l.asked())
+		if err != nil {
+			return err
+		}
+		if err := l.after(ctx, last, stop); err != nil {
+			return err
+		}
+		if stop {
+			break
+		}
+	}
+	return l.finish(ctx, eventDone, doneReport{last})
+}
+
+func (l *loop) stepReport(step int, s exec.Stats, took time.Duration) stepReport {
+	return stepReport{
+		Step: step, Loss: s.Loss, GradNorm: s.GradNorm, LR: l.spec.Config.learningRate(step - 1),
+		Seconds: took.Seconds(), PeakBytes: l.peak,
+	}
+}
+
+// asked reports whether the coordinator has asked to stop.
+func (l *loop) asked() bool {
+	for {
+		select {
+		case c, ok := <-l.member.Commands():
+			if !ok || c.Kind == commandStop {
+				return true
+			}
+		default:
+			return false
+		}
+	}
+}
+
+// after evaluates and saves where the step calls for it.
+func (l *loop) after(ctx context.Context, step int, stop bool) error {
+	c := l.spec.Config
+	end := stop || step == c.Steps
+	if l.data.ValBatches() > 0 && (step == c.Steps || c.EvalEvery > 0 && step%c.EvalEvery == 0) {
+		loss, err := l.evaluate(ctx, step)
+		if err != nil {
+			return err
+		}
+		if err := l.report(eventVal, valReport{step, loss}); err != nil {
+			return err
+		}
+	}
+	if !end && (c.SaveEvery == 0 || step%c.SaveEvery != 0) {
+		return nil
+	}
+	saved, err := l.save(step)
+	if err != nil {
+		return fmt.Errorf("saving the checkpoint of step %d: %w", step, err)
+	}
+	return l.finish(ctx, eventSaved, saved)
+}

@@ -1,0 +1,99 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"slices"
+
+	"github.com/galvani-ml/galvani/comm"
+	"github.com/galvani-ml/galvani/exec"
+	"github.com/galvani-ml/galvani/parallel"
+)
+
+// world carries the tensors of one rank's program over a transport: it is the
+// exec.Comm of a job.
+type world struct {
+	transport comm.Transport
+	part      *parallel.Part
+	groups    map[string]*comm.Group
+}
+
+// newWorld makes the groups of a part.
+func newWorld(t comm.Transport, part *parallel.Part) (*world, error) {
+	w := &world{transport: t, part: part, groups: map[string]*comm.Group{}}
+	for _, name := range slices.Sorted(maps.Keys(part.Groups)) {
+		g, err := comm.NewGroup(t, groupID(name), part.Groups[name])
+		if err != nil {
+			return nil, fmt.Errorf("group %s: %w", name, err)
+		}
+		w.groups[name] = g
+	}
+	return w, nil
+}
+
+// groupID gives a group the same number on all its ranks, which may be in
+// different numbers of groups.
+func groupID(name string) uint32 {
+	return crc32.ChecksumIEEE([]byte(name)) % comm.GroupEdges
+}
+
+func (w *world) group(name string) (*comm.Group, error) {
+	g := w.groups[name]
+	if g == nil {
+		return nil, fmt.Errorf("this rank is in no group %q", name)
+	}
+	return g, nil
+}
+
+// AllReduce sums x over the group.
+func (w *world) AllReduce(ctx context.Context, group, name string, x []float32) error {
+	g, err := w.group(group)
+	if err != nil {
+		return err
+	}
+	return g.AllReduce(ctx, name, x)
+}
+
+// AllGather joins the members' src.
+func (w *world) AllGather(ctx context.Context, group, name string, dst, src []float32) error {
+	g, err := w.group(group)
+	if err != nil {
+		return err
+	}
+	return g.AllGather(ctx, name, dst, src)
+}
+
+// ReduceScatter keeps this rank's part of the sum of src.
+func (w *world) ReduceScatter(ctx context.Context, group, name string, dst, src []float32) error {
+	g, err := w.group(group)
+	if err != nil {
+		return err
+	}
+	return g.ReduceScatter(ctx, name, dst, src)
+}
+
+// AllToAll exchanges the parts of src.
+func (w *world) AllToAll(ctx context.Context, group, name string, dst, src []float32) error {
+	g, err := w.group(group)
+	if err != nil {
+		return err
+	}
+	return g.AllToAll(ctx, name, dst, src)
+}
+
+// Send sends x to the rank of another stage that has this rank's coordinates
+// otherwise.
+func (w *world) Send(ctx context.Context, stage, edge int, mb exec.MicroBatch, name string, x []float32) error {
+	return w.transport.Send(ctx, w.part.Peer(stage), w.tag(edge, mb, name), x)
+}
+
+// Recv receives x from such a rank.
+func (w *world) Recv(ctx context.Context, stage, edge int, mb exec.MicroBatch, name string, x []float32) error {
+	return w.transport.Recv(ctx, w.part.Peer(stage), w.tag(edge, mb, name), x)
+}
+
+func (w *world) tag(edge int, mb exec.MicroBatch, name string) comm.Tag {
+	return comm.Tag{Edge: uint32(edge), Step: uint64(mb.Step), Micro: uint32(mb.Index), Name: name}
+}
