@@ -10,18 +10,19 @@ import (
 // The frame is a 64-byte little-endian header and the payload. NATS headers are
 // not used: the client library parses them into maps.
 //
-//	 0 u32 magic     12 u32 edge      32 u32 sequence of the tensor, or a count
-//	 4 u8  version   16 u32 epoch     36 u16 chunk   38 u16 chunks
-//	 5 u8  kind      20 u32 micro     40 u64 bytes of the tensor
-//	 6 u8  dtype     24 u64 step      48 u64 offset of the payload in it
-//	 7 u8  op                         56 u32 CRC-32C of the payload
-//	 8 u16 src  10 u16 dst            60 u32 CRC-32C of the 60 bytes before
+//	0 u32 magic     12 u32 edge      32 u32 sequence of the tensor, or a count
+//	4 u8  version   16 u32 epoch     36 u16 chunk   38 u16 chunks
+//	5 u8  kind      20 u32 micro     40 u64 bytes of the tensor
+//	6 u8  dtype     24 u64 step      48 u64 offset of the payload in it
+//	7 u8  op                         56 u32 CRC-32C of the payload
+//	8 u16 src  10 u16 dst            60 u32 CRC-32C of the 60 bytes before
 const (
 	headerSize = 64
 	magic      = 0x56_4C_41_47 // "GALV"
 	version    = 1
 	maxChunks  = 1<<16 - 1
 	maxRanks   = 1 << 16
+	maxFrame   = 64 << 20 // bytes, the most that any NATS server takes
 )
 
 // kind says what a frame is.
@@ -120,6 +121,8 @@ func (h *header) check(n int) error {
 		return fmt.Errorf("chunk %d of %d", h.chunk, h.chunks)
 	case end < h.offset || end > h.total || h.last() != (end == h.total):
 		return fmt.Errorf("chunk %d of %d covers bytes %d to %d of %d", h.chunk, h.chunks, h.offset, end, h.total)
+	case h.total > uint64(h.chunks)*maxFrame:
+		return fmt.Errorf("%d bytes in %d chunks", h.total, h.chunks)
 	}
 	return nil
 }

@@ -14,10 +14,10 @@ type inbox struct {
 	life       context.Context
 	fail       func(error) // ends the transport; the first error counts
 	timeout    time.Duration
-	backlog    int                                // bytes per edge that may wait here before credits stop
-	quantum    int                                // frames per credit message
-	credit     func(src int, edge uint32, n int)  // hands n credits back; nil where there are none
-	mu         sync.Mutex                         // guards what follows
+	backlog    int                               // bytes per edge that may wait here before credits stop
+	quantum    int                               // frames per credit message
+	credit     func(src int, edge uint32, n int) // hands n credits back; nil where there are none
+	mu         sync.Mutex                        // guards what follows
 	edges      map[edgeKey]*inEdge
 	gone       []bool // peers that said bye
 }
@@ -191,12 +191,12 @@ func (b *inbox) first(ctx context.Context, e *inEdge, src int, tag Tag, d DType,
 
 // drain applies c and the rest of its tensor to dst.
 func (b *inbox) drain(ctx context.Context, e *inEdge, c chunk, tag Tag, dst []byte, apply func(dst, src []byte)) error {
-	for {
-		if c.own == nil && checksum(c.data) != c.sum {
-			return &CorruptError{Kind: BadChecksum, Rank: b.rank, Peer: int(c.src), Tag: tag,
-				Detail: fmt.Sprintf("tensor %d chunk %d of %d", c.seq, c.chunk, c.chunks)}
+	for at := 0; ; {
+		if err := b.verify(&c, tag, at, len(dst)); err != nil {
+			return err
 		}
-		apply(dst[c.offset:c.offset+uint64(len(c.data))], c.data)
+		apply(dst[at:at+len(c.data)], c.data)
+		at += len(c.data)
 		if c.own != nil {
 			c.own.free()
 		}
@@ -208,6 +208,19 @@ func (b *inbox) drain(ctx context.Context, e *inEdge, c chunk, tag Tag, dst []by
 			return err
 		}
 	}
+}
+
+// verify checks that c is what belongs at byte at of a tensor of total bytes.
+func (b *inbox) verify(c *chunk, tag Tag, at, total int) error {
+	kind := BadHeader
+	switch {
+	case c.own == nil && checksum(c.data) != c.sum:
+		kind = BadChecksum
+	case c.offset == uint64(at) && c.total == uint64(total):
+		return nil
+	}
+	return &CorruptError{Kind: kind, Rank: b.rank, Peer: int(c.src), Tag: tag,
+		Detail: fmt.Sprintf("tensor %d chunk %d of %d, %d bytes at %d of %d", c.seq, c.chunk, c.chunks, len(c.data), c.offset, c.total)}
 }
 
 func (b *inbox) recv(ctx context.Context, src int, tag Tag, x []float32, apply func(dst, src []byte)) error {

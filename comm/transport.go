@@ -1,6 +1,7 @@
 package comm
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -51,30 +52,31 @@ type TransportOptions struct {
 // receiver. Client library and server both give up at 64 MiB by default.
 const flightBudget = 32 << 20
 
-// withDefaults fills in what the caller left zero. maxPayload is the server's
-// limit in bytes.
-func (o TransportOptions) withDefaults(size, maxPayload int) (TransportOptions, error) {
+// minChunk is the smallest payload of a frame in bytes.
+const minChunk = 64
+
+// check refuses options that cannot work with frames of up to maxPayload bytes.
+func (o TransportOptions) check(maxPayload int) error {
 	if o.Timeout < 0 || o.Chunk < 0 || o.Window < 0 || o.Backlog < 0 || o.Queue < 0 {
-		return o, fmt.Errorf("comm: transport options must not be negative: %+v", o)
+		return fmt.Errorf("comm: transport options must not be negative: %+v", o)
 	}
-	set := func(p *int, v int) {
-		if *p == 0 {
-			*p = v
-		}
+	if maxPayload < headerSize+minChunk {
+		return fmt.Errorf("comm: the NATS server takes messages of up to %d bytes: raise its max_payload to at least %d", maxPayload, headerSize+minChunk)
 	}
-	if o.Timeout == 0 {
-		o.Timeout = 60 * time.Second
-	}
-	set(&o.Chunk, 256<<10)
-	set(&o.Backlog, 32<<20)
-	set(&o.Queue, 256)
-	if o.Chunk = min(o.Chunk, maxPayload-headerSize) &^ 3; o.Chunk < 4 {
-		return o, fmt.Errorf("comm: frames of %d bytes hold no tensor: raise Chunk, or max_payload (%d) of the NATS server", o.Chunk, maxPayload)
-	}
+	return nil
+}
+
+// withDefaults fills in what the caller left zero.
+func (o TransportOptions) withDefaults(size, maxPayload int) TransportOptions {
+	o.Timeout = cmp.Or(o.Timeout, 60*time.Second)
+	o.Backlog = cmp.Or(o.Backlog, 32<<20)
+	o.Queue = cmp.Or(o.Queue, 256)
+	o.Chunk = max(minChunk, min(cmp.Or(o.Chunk, 256<<10), maxPayload-headerSize)&^3)
 	// Two busy edges per peer is the usual case: a pipeline edge or all-to-all
 	// beside a gradient group.
-	set(&o.Window, min(16, max(4, flightBudget/o.Chunk/(2*max(1, size-1)))))
-	return o, nil
+	fit := flightBudget / o.Chunk / (2 * max(1, size-1))
+	o.Window = cmp.Or(o.Window, min(16, max(4, fit)))
+	return o
 }
 
 // checkPeer refuses ranks that rank cannot talk to.

@@ -42,8 +42,8 @@ func (b *buffer) overlaps(o *buffer) bool {
 
 // place gives each result a buffer: that of an operand where the kernel can
 // work in place and nothing reads the operand afterwards, else a new one.
-func (p *compiler) place() {
-	for _, s := range slices.Concat(p.forward, p.backward) {
+func (c *compiler) place() {
+	for _, s := range slices.Concat(c.forward, c.backward) {
 		for k, v := range s.out {
 			if v.buf != nil {
 				continue
@@ -52,7 +52,7 @@ func (p *compiler) place() {
 				v.buf = reusable(s)
 			}
 			if v.buf == nil {
-				v.buf = p.buffer(v.tag, v.typ.Size())
+				v.buf = c.buffer(v.tag, v.typ.Size())
 				v.buf.start = s.pos
 			}
 			v.buf.end = max(v.buf.end, v.last)

@@ -246,7 +246,7 @@ func (s *shard) mode() writeMode {
 // add appends s to the pass.
 func (c *compiler) add(s *step, name string) {
 	k := kind{name, graph.Forward}
-	if c.pass == &c.Program.backward {
+	if c.pass == &c.backward {
 		k.pass = graph.Backward
 	}
 	if s.kind = slices.Index(c.kinds, k); s.kind < 0 {

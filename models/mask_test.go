@@ -21,7 +21,7 @@ func TestPaddingIsHidden(t *testing.T) {
 		sees   func(t int) bool
 	}{
 		{tinyBERT(true), 0, func(t int) bool { return t == at }},
-		{tinyBERT(true), 1, func(t int) bool { return true }},
+		{tinyBERT(true), 1, func(int) bool { return true }},
 		{tinyGPT(true), 0, func(t int) bool { return t == at }},
 		{tinyGPT(true), 1, func(t int) bool { return t >= at }},
 	} {

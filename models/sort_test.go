@@ -72,7 +72,7 @@ func TestSortingModel(t *testing.T) {
 		"attnResid": "h.0.attn.add", "ln2": "h.0.ln_2", "fc": "h.0.mlp.c_fc", "gelu": "h.0.mlp.act", "mlp": "h.0.mlp.c_proj",
 		"mlpResid": "h.0.mlp.add", "ln_f": "ln_f",
 	} {
-		places[place] = node(t, m, op, m.Logits)
+		places[place] = node(t, op, m.Logits)
 	}
 	for place, n := range places {
 		got := plain(t, f, n)[0]

@@ -121,7 +121,7 @@ func drawn(r *rand.Rand, m *graph.Model, vocab int) feed {
 }
 
 // node finds an operation by name.
-func node(t testing.TB, m *graph.Model, name string, roots ...*G.Node) *G.Node {
+func node(t testing.TB, name string, roots ...*G.Node) *G.Node {
 	t.Helper()
 	for _, n := range graph.Order(roots...) {
 		if op := graph.OpOf(n); op != nil && op.Tag.Name == name && !strings.HasPrefix(op.Spec.Kind(), "side") {

@@ -203,16 +203,14 @@ func floats(v G.Value) []float64 {
 
 // cut takes a part out of a whole tensor.
 func cut(x []float64, shape tensor.Shape, parts []graph.Part) []float64 {
-	lo, n := 0, 1
 	if len(shape) == 0 {
 		return x
 	}
 	d := shape[0]
+	lo, n := 0, d
 	if c := parts[0].Count; c > 1 {
 		n = d / c
 		lo = parts[0].Index * n
-	} else {
-		n = d
 	}
 	inner := len(x) / d
 	var out []float64

@@ -1,9 +1,9 @@
 package train
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 )
@@ -15,10 +15,11 @@ func writeNPY(path string, x []float32, rows, cols int) error {
 	const fixed = 6 + 2 + 2 // magic, version, header length
 	pad := 64 - (fixed+len(header)+1)%64
 	header += strings.Repeat(" ", pad) + "\n"
-	var b bytes.Buffer
-	b.WriteString("\x93NUMPY\x01\x00")
-	binary.Write(&b, binary.LittleEndian, uint16(len(header)))
-	b.WriteString(header)
-	binary.Write(&b, binary.LittleEndian, x)
-	return os.WriteFile(path, b.Bytes(), 0o666)
+	file := []byte("\x93NUMPY\x01\x00")
+	file = binary.LittleEndian.AppendUint16(file, uint16(len(header)))
+	file = append(file, header...)
+	for _, v := range x {
+		file = binary.LittleEndian.AppendUint32(file, math.Float32bits(v))
+	}
+	return os.WriteFile(path, file, 0o666)
 }

@@ -39,7 +39,7 @@ func Work(ctx context.Context, in io.Reader) error {
 		return fmt.Errorf("worker: invitation: %w; workers are started by `galvani train`", err)
 	}
 	go func() {
-		io.Copy(io.Discard, lines)
+		_, _ = io.Copy(io.Discard, lines) // however it ends, the coordinator is gone
 		cancel(errors.New("worker: the coordinator is gone"))
 	}()
 	session, err := comm.Dial(ctx, inv.Server, fmt.Sprintf("worker %d", inv.Rank))

@@ -22,7 +22,7 @@ func TestRegister(t *testing.T) {
 	if _, err := b.Lower(call); err == nil || !strings.Contains(err.Error(), "no kernel on the CPU: there are activation, ") {
 		t.Errorf("an unknown operation gives %v", err)
 	}
-	cpu.Register("test_double", func(p *kernel.Pool, c exec.Call) (*exec.Kernel, error) {
+	cpu.Register("test_double", func(p *kernel.Pool, _ exec.Call) (*exec.Kernel, error) {
 		return &exec.Kernel{Run: func(a *exec.Args) error {
 			kernel.Scale(p, a.Out[0], a.In[0], 2)
 			return nil

@@ -1,0 +1,81 @@
+package bench
+
+import (
+	"context"
+	"runtime"
+
+	"github.com/galvani-ml/galvani/exec"
+	"github.com/galvani-ml/galvani/exec/cpu"
+	"github.com/galvani-ml/galvani/graph"
+	"github.com/galvani-ml/galvani/models"
+)
+
+// galvani trains on Galvani's executor, on the processor.
+type galvani struct {
+	workload
+	backend *cpu.Backend
+	machine *exec.Machine
+	step    int
+}
+
+func newGalvani(w workload) (Runner, error) {
+	model, err := models.Build(w.config(), models.Options{Batch: w.Batch, Seq: w.Seq, Train: true})
+	if err != nil {
+		return nil, err
+	}
+	stage := graph.Whole(model)
+	if err := stage.Differentiate(); err != nil {
+		return nil, err
+	}
+	backend, err := cpu.New(runtime.GOMAXPROCS(0))
+	if err != nil {
+		return nil, err
+	}
+	g := &galvani{workload: w, backend: backend}
+	if err := g.initialize(stage); err != nil {
+		backend.Close()
+		return nil, err
+	}
+	return g, nil
+}
+
+// initialize makes the machine, and gives it its parameters and data.
+func (g *galvani) initialize(stage *graph.Stage) error {
+	program, err := exec.Compile(stage, g.backend, exec.Options{Train: true})
+	if err != nil {
+		return err
+	}
+	if g.machine, err = exec.New(program, nil); err != nil {
+		return err
+	}
+	for _, p := range g.machine.Params() {
+		models.InitValue(p.Shard.Param, seed, p.Value)
+	}
+	tokens, targets := g.data()
+	copy(g.machine.Input(0, graph.InputTokens).Ints, tokens)
+	copy(g.machine.Input(0, graph.InputTargets).Ints, targets)
+	g.machine.Input(0, graph.InputScale).Floats[0] = 1 / float32(len(targets))
+	return nil
+}
+
+// Step runs forward, backward and, if asked for, AdamW.
+func (g *galvani) Step() (float64, error) {
+	g.step++
+	ctx, mb := context.Background(), exec.MicroBatch{Step: g.step}
+	if err := g.machine.Forward(ctx, mb); err != nil {
+		return 0, err
+	}
+	loss := float64(g.machine.Loss(0))
+	if err := g.machine.Backward(ctx, mb, true); err != nil || !g.Update {
+		return loss, err
+	}
+	_, err := g.machine.Update(ctx, exec.AdamW{LR: learningRate, Beta1: beta1, Beta2: beta2, Eps: epsilon, Step: g.step})
+	return loss, err
+}
+
+// Close frees memory and threads.
+func (g *galvani) Close() error {
+	g.machine.Close()
+	g.backend.Close()
+	return nil
+}

@@ -1,0 +1,43 @@
+package bench
+
+// Result is one figure of a suite, as JSON one object a line.
+type Result struct {
+	Suite string  `json:"suite"`
+	Name  string  `json:"name"` // what was measured, with its sizes
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
+	// OfPeak is Value over the limit that was measured in the same run, 0 to 1.
+	OfPeak float64 `json:"of_peak,omitempty"`
+	// Peers are the ratios ours over theirs, above 1 where ours is better.
+	Peers map[string]float64 `json:"peers,omitempty"`
+
+	*Training // what the suite train adds
+}
+
+// Training is what the suite train adds to a [Result], whose value is tokens
+// per second.
+type Training struct {
+	Side // ours
+	// Theirs are the peers' sides.
+	Theirs map[string]Side `json:"theirs"`
+	// PeersMin and PeersMax are the extremes of Result.Peers over the rounds.
+	PeersMin map[string]float64 `json:"peers_min"`
+	PeersMax map[string]float64 `json:"peers_max"`
+	// MemoryOfPeers is our peak memory over theirs, below 1 where ours is less.
+	MemoryOfPeers map[string]float64 `json:"memory_of_peers,omitempty"`
+	Rounds        int                `json:"rounds"`
+	Steps         int                `json:"steps"` // a round
+	Threads       int                `json:"threads"`
+}
+
+// Side is what was measured of one side.
+type Side struct {
+	TokensPerSecond float64 `json:"tokens_per_second"` // in the median step
+	GFLOPs          float64 `json:"gflops"`            // billions of floating-point operations a second, in the median step
+	Seconds         float64 `json:"seconds"`           // the median step
+	SecondsMin      float64 `json:"seconds_min"`       // the fastest step
+	SecondsMax      float64 `json:"seconds_max"`       // the slowest step
+	AllocBytes      float64 `json:"alloc_bytes_per_step"`
+	MemoryBytes     int64   `json:"memory_bytes"` // most ever resident in the process; 0 where the system does not tell
+	Loss            float64 `json:"loss"`         // of the last step
+}

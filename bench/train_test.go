@@ -1,0 +1,128 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+)
+
+var tiny = workload{Layers: 2, Width: 16, Heads: 2, Seq: 8, Batch: 2, Vocab: 13, Update: true}
+
+// TestTrain measures both sides for real, at a tiny size. They must have
+// computed the same losses, or Train fails.
+func TestTrain(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	var out bytes.Buffer
+	plain := tiny
+	plain.Update = false
+	if err := train(t.Context(), TrainOptions{Rounds: 2, Steps: 2, Threads: 1, JSON: true}, &out, tiny, plain); err != nil {
+		t.Fatal(err)
+	}
+	lines := json.NewDecoder(&out)
+	for _, name := range []string{"step-gpt-L2-C16-H2-T8-B2-V13", "backward-gpt-L2-C16-H2-T8-B2-V13"} {
+		var r Result
+		if err := lines.Decode(&r); err != nil {
+			t.Fatal(err)
+		}
+		if r.Suite != "train" || r.Name != name || r.Unit != "tokens/s" || r.Value <= 0 || r.Value != r.TokensPerSecond {
+			t.Errorf("result %+v", r)
+		}
+		if r.Peers[theirs] <= 0 || r.Theirs[theirs].AllocBytes <= 0 || r.Threads != 1 {
+			t.Errorf("comparison %+v", r.Training)
+		}
+		if runtime.GOOS == "linux" && (r.MemoryBytes <= 0 || r.MemoryOfPeers[theirs] <= 0) {
+			t.Errorf("memory %d, ratio %v", r.MemoryBytes, r.MemoryOfPeers)
+		}
+	}
+}
+
+// TestContest measures fakes of known relation.
+func TestContest(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	r, err := contest(t.Context(), TrainOptions{Rounds: 3, Steps: 2, Threads: 1}, tiny, "fast", "slow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := r.Theirs["slow"]
+	if ratio := r.Peers["slow"]; ratio <= 1 || ratio < r.PeersMin["slow"] || ratio > r.PeersMax["slow"] {
+		t.Errorf("ratio %g, from %g to %g", ratio, r.PeersMin["slow"], r.PeersMax["slow"])
+	}
+	if slow.Seconds < 2e-3 || slow.Seconds < slow.SecondsMin || slow.Seconds > slow.SecondsMax {
+		t.Errorf("slow side %+v, sleeps 2 ms a step", slow)
+	}
+	if want := float64(tiny.Tokens()) / slow.Seconds; slow.TokensPerSecond != want || slow.Loss != 2 {
+		t.Errorf("slow side %+v, want %g tokens/s", slow, want)
+	}
+}
+
+// TestFailures checks that whatever happens to a child is told and that
+// nothing of it stays behind.
+func TestFailures(t *testing.T) {
+	for kind, want := range map[string]string{
+		"wrong":  "they do not compute the same",
+		"broken": "bench: broken: the step is broken",
+		"unable": "bench: unable: no such hardware",
+		"crash":  "struck by lightning",
+		"absent": `no runner is named "absent"`,
+	} {
+		t.Run(kind, func(t *testing.T) {
+			defer goleak.VerifyNone(t)
+			_, err := contest(t.Context(), TrainOptions{Rounds: 1, Steps: 1, Threads: 1}, tiny, "fast", kind)
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want an error with %q", err, want)
+			}
+		})
+	}
+}
+
+// TestCancel ends the context while a child is in a step that never ends.
+func TestCancel(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	p, err := launch(ctx, "hang", tiny, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(20*time.Millisecond, cancel)
+	if _, err := p.steps(1); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want that the context was canceled", err)
+	}
+	if err := p.close(); err != nil {
+		t.Error(err)
+	}
+	if p.cmd.ProcessState == nil {
+		t.Error("the process was not waited for")
+	}
+}
+
+func TestTrainOptions(t *testing.T) {
+	err := Train(t.Context(), TrainOptions{Rounds: -1}, nil)
+	if err == nil || !strings.Contains(err.Error(), "-1 rounds") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestMedian(t *testing.T) {
+	for _, c := range []struct {
+		x    []float64
+		want float64
+	}{
+		{[]float64{3}, 3}, {[]float64{4, 1}, 2.5}, {[]float64{9, 1, 2}, 2}, {[]float64{4, 3, 1, 2}, 2.5},
+	} {
+		kept := append([]float64{}, c.x...)
+		if got := median(c.x); got != c.want {
+			t.Errorf("median of %v is %g, want %g", c.x, got, c.want)
+		}
+		if !cmp.Equal(c.x, kept) {
+			t.Errorf("median changed %v to %v", kept, c.x)
+		}
+	}
+}

@@ -1,0 +1,281 @@
+package comm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// natsTransport is one rank of a transport over core NATS. All frames to a rank
+// arrive on one subscription; its callback only sorts them, the goroutine that
+// receives a tensor checks and copies it.
+type natsTransport struct {
+	*inbox
+	out      *outbox
+	session  *Session
+	job      Job
+	sub      *nats.Subscription
+	subjects []string // to each rank
+	end      context.CancelCauseFunc
+	pumped   sync.WaitGroup
+	release  func() bool // of the hook that watches the life
+	aborted  sync.Once
+
+	helloMu sync.Mutex
+	missing []int         // ranks that have not said hello
+	met     chan struct{} // closed when missing is empty
+
+	// tamper, in tests, replaces each frame by what shall be published.
+	tamper func(frame []byte) [][]byte
+}
+
+// OverNATS makes this process rank of size ranks of the job. It returns when
+// all ranks listen, for at most ctx or the default deadline.
+func OverNATS(ctx context.Context, s *Session, job Job, rank, size int, o TransportOptions) (Transport, error) {
+	t, err := openNATS(ctx, s, job, rank, size, o, nil)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func openNATS(ctx context.Context, s *Session, job Job, rank, size int, o TransportOptions, tamper func([]byte) [][]byte) (*natsTransport, error) {
+	if err := errors.Join(job.check(), o.check(int(s.data.MaxPayload()))); err != nil {
+		return nil, err
+	}
+	if rank < 0 || rank >= size || size > maxRanks {
+		return nil, fmt.Errorf("comm: rank %d of %d ranks: ranks count from 0, sizes up to %d", rank, size, maxRanks)
+	}
+	if !littleEndian {
+		return nil, errors.New("comm: this machine is big-endian; frames carry little-endian tensors")
+	}
+	o = o.withDefaults(size, int(s.data.MaxPayload()))
+	t := &natsTransport{session: s, job: job, met: make(chan struct{}), tamper: tamper}
+	for r := range size {
+		t.subjects = append(t.subjects, job.subject("d", strconv.Itoa(r), strconv.Itoa(rank)))
+		if r != rank {
+			t.missing = append(t.missing, r)
+		}
+	}
+	var life context.Context
+	life, t.end = context.WithCancelCause(s.life)
+	t.inbox = newInbox(life, t.abort, rank, size, o)
+	t.inbox.credit = t.giveCredit
+	t.out = newOutbox(life, rank, job.Epoch, o, t.publish)
+	t.release = context.AfterFunc(life, t.out.stop)
+	t.pumped.Go(func() {
+		if err := t.out.pump(); err != nil {
+			t.abort(err)
+		}
+	})
+	if err := t.meet(ctx); err != nil {
+		t.end(err)
+		t.shut()
+		return nil, err
+	}
+	return t, nil
+}
+
+// meet subscribes and waits until every other rank has. Core NATS drops what
+// nobody listens to: each rank says hello once it listens, and answers the hello
+// of those who come later.
+func (t *natsTransport) meet(ctx context.Context) error {
+	var err error
+	if t.sub, err = t.session.data.Subscribe(t.job.subject("d", strconv.Itoa(t.rank), "*"), t.handle); err != nil {
+		return t.session.connError(err)
+	}
+	w := waiter{life: t.life, timeout: t.timeout}
+	since := time.Now()
+	t.meetRank(-1)
+	for peer := range t.size {
+		if peer != t.rank {
+			if err := t.notice(kindHello, peer, 0, 1, nil); err != nil {
+				return err
+			}
+		}
+	}
+	if err = w.await(ctx, t.met); err == nil {
+		return nil
+	}
+	t.helloMu.Lock()
+	missing := slices.Clone(t.missing)
+	t.helloMu.Unlock()
+	if err == context.DeadlineExceeded && len(missing) > 0 {
+		return &TimeoutError{Op: "connect", Rank: t.rank, Peer: missing[0], Waited: time.Since(since),
+			Tag: Tag{Name: fmt.Sprintf("hello of ranks %v", missing)}}
+	}
+	return fmt.Errorf("comm: rank %d connecting to ranks %v: %w", t.rank, missing, err)
+}
+
+// meetRank notes the hello of a peer.
+func (t *natsTransport) meetRank(peer int) {
+	t.helloMu.Lock()
+	defer t.helloMu.Unlock()
+	select {
+	case <-t.met:
+		return
+	default:
+	}
+	t.missing = slices.DeleteFunc(t.missing, func(r int) bool { return r == peer })
+	if len(t.missing) == 0 {
+		close(t.met)
+	}
+}
+
+// handle sorts one frame. It runs on the goroutine of the subscription.
+func (t *natsTransport) handle(m *nats.Msg) {
+	h, payload, err := parseFrame(m.Data)
+	peer := int(h.src)
+	switch {
+	case err != nil:
+		err = &CorruptError{Kind: BadHeader, Rank: t.rank, Peer: -1, Detail: err.Error() + " (subject " + m.Subject + ")"}
+	case h.epoch != t.job.Epoch:
+		err = &CorruptError{Kind: StaleEpoch, Rank: t.rank, Peer: peer, Tag: h.tag(),
+			Detail: fmt.Sprintf("frame of epoch %d, this is epoch %d", h.epoch, t.job.Epoch)}
+	case int(h.dst) != t.rank || peer >= t.size || peer == t.rank:
+		err = &CorruptError{Kind: BadHeader, Rank: t.rank, Peer: peer, Tag: h.tag(),
+			Detail: fmt.Sprintf("frame from rank %d to rank %d of %d ranks", h.src, h.dst, t.size)}
+	case h.kind == kindData:
+		err = t.deliver(chunk{header: h, data: payload})
+	case h.kind == kindCredit:
+		t.out.grant(peer, h.edge, int(h.seq))
+	case h.kind == kindHello:
+		t.meetRank(peer)
+		if h.seq == 1 {
+			err = t.notice(kindHello, peer, 0, 0, nil)
+		}
+	case h.kind == kindAbort:
+		t.end(&PeerError{Rank: peer, Cause: errors.New(string(payload))})
+	case h.kind == kindBye:
+		t.leave(peer)
+	}
+	if err != nil {
+		t.abort(err)
+	}
+}
+
+// abort ends the transport with err and tells the other ranks, unless it has
+// ended already.
+func (t *natsTransport) abort(err error) {
+	t.aborted.Do(func() {
+		if t.life.Err() != nil {
+			return
+		}
+		t.end(err)
+		text := []byte(err.Error())
+		for peer := range t.size {
+			if peer != t.rank {
+				// Best effort: the peers have deadlines and leases too.
+				_ = t.notice(kindAbort, peer, 0, 0, text[:min(len(text), 1024)])
+			}
+		}
+	})
+}
+
+// notice sends a frame that is not a chunk.
+func (t *natsTransport) notice(k kind, peer int, edge, n uint32, payload []byte) error {
+	f := newFrame(len(payload))
+	defer f.free()
+	copy(f.payload(), payload)
+	h := header{kind: k, src: uint16(t.rank), dst: uint16(peer), edge: edge, epoch: t.job.Epoch, seq: n, sum: checksum(payload)}
+	h.put(f.buf)
+	return t.publish(peer, f.buf)
+}
+
+func (t *natsTransport) giveCredit(src int, edge uint32, n int) {
+	if err := t.notice(kindCredit, src, edge, uint32(n), nil); err != nil {
+		t.abort(err)
+	}
+}
+
+// publish hands a frame to the client library, which copies it.
+func (t *natsTransport) publish(peer int, b []byte) error {
+	frames := [1][]byte{b}
+	send := frames[:]
+	if t.tamper != nil {
+		send = t.tamper(b)
+	}
+	for _, f := range send {
+		if err := t.session.data.Publish(t.subjects[peer], f); err != nil {
+			return t.session.connError(err)
+		}
+	}
+	return nil
+}
+
+// Send implements [Transport].
+func (t *natsTransport) Send(ctx context.Context, dst int, tag Tag, x []float32) error {
+	return t.send(ctx, dst, tag, Float32, rawBytes(x))
+}
+
+// SendBytes implements [Transport].
+func (t *natsTransport) SendBytes(ctx context.Context, dst int, tag Tag, x []byte) error {
+	return t.send(ctx, dst, tag, Bytes, x)
+}
+
+func (t *natsTransport) send(ctx context.Context, dst int, tag Tag, d DType, x []byte) error {
+	if err := checkPeer(t.rank, t.size, dst); err != nil {
+		return err
+	}
+	if err := t.out.fits(tag, x); err != nil {
+		return err
+	}
+	err := t.left(dst)
+	if err == nil {
+		err = t.out.send(ctx, dst, tag, d, x)
+	}
+	if err != nil {
+		t.abort(err)
+	}
+	return err
+}
+
+// closeGrace is how long Close lets the peers take what is queued for them.
+const closeGrace = 5 * time.Second
+
+// Close implements [Transport].
+func (t *natsTransport) Close() error {
+	err := context.Cause(t.life)
+	if err == nil {
+		err = t.farewell()
+	}
+	t.end(ErrClosed)
+	t.shut()
+	if err == ErrClosed {
+		return nil
+	}
+	return err
+}
+
+// farewell delivers what is queued, then says bye.
+func (t *natsTransport) farewell() error {
+	late := time.AfterFunc(closeGrace, func() {
+		t.abort(fmt.Errorf("comm: rank %d closed, and its peers did not take what it had queued within %v", t.rank, closeGrace))
+	})
+	defer late.Stop()
+	t.out.drain()
+	for peer := range t.size {
+		if peer != t.rank {
+			if err := t.notice(kindBye, peer, 0, 0, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return context.Cause(t.life)
+}
+
+// shut releases what the transport holds. Its life is over.
+func (t *natsTransport) shut() {
+	t.release()
+	t.out.stop()
+	t.pumped.Wait()
+	if t.sub != nil && t.session.life.Err() == nil {
+		_ = t.sub.Unsubscribe() // fails only if the connection is gone, and the subscription with it
+	}
+}

@@ -1,0 +1,108 @@
+package comm
+
+import "context"
+
+// A ring passes parts of a tensor from each member to the next. Parts are cut
+// into blocks of blockSize elements; a member keeps up to ahead blocks on the
+// way, so little memory waits in queues while the link stays busy.
+const (
+	blockSize = 256 << 10 // elements, 1 MiB
+	ahead     = 4
+)
+
+// ringReduce leaves the sum over all members of part g.me in x; the rest of x
+// is overwritten with partial sums. After step s, the part that came holds the
+// sum over s+2 members; the last to come is part g.me.
+func (g *Group) ringReduce(ctx context.Context, tag Tag, x []float32) error {
+	for s := range g.Size() - 1 {
+		if err := g.pass(ctx, tag, g.shard(x, g.me-s-1), g.shard(x, g.me-s-2), true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ringGather passes the parts of x around, each member starting with its own,
+// until all have all.
+func (g *Group) ringGather(ctx context.Context, tag Tag, x []float32) error {
+	for s := range g.Size() - 1 {
+		if err := g.pass(ctx, tag, g.shard(x, g.me-s), g.shard(x, g.me-s-1), false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ringReduceScatter is ringReduce with the partial sums in scratch space and
+// the last in dst.
+func (g *Group) ringReduceScatter(ctx context.Context, tag Tag, dst, src []float32) error {
+	out := g.shard(src, g.me-1)
+	for s := range g.Size() - 1 {
+		own := g.shard(src, g.me-s-2)
+		in := g.temp(s%2, len(own))
+		copy(in, own)
+		if err := g.pass(ctx, tag, out, in, true); err != nil {
+			return err
+		}
+		out = in
+	}
+	copy(dst, out)
+	return nil
+}
+
+// pass sends out to the next member while it receives in, or adds to it, from
+// the one before.
+func (g *Group) pass(ctx context.Context, tag Tag, out, in []float32, add bool) error {
+	n := g.Size()
+	next, prev := (g.me+1)%n, g.ranks[(g.me+n-1)%n]
+	recv := g.t.Recv
+	if add {
+		recv = g.t.RecvAdd
+	}
+	sent := 0
+	for got := 0; len(out) > 0 || len(in) > 0; got++ {
+		for ; len(out) > 0 && sent < got+ahead; sent++ {
+			var block []float32
+			block, out = cut(out)
+			if err := g.send(ctx, next, tag, block); err != nil {
+				return err
+			}
+		}
+		if len(in) == 0 {
+			continue
+		}
+		var block []float32
+		block, in = cut(in)
+		if err := recv(ctx, prev, tag, block); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chainBroadcast passes x from root along the ring, block by block.
+func (g *Group) chainBroadcast(ctx context.Context, tag Tag, root int, x []float32) error {
+	n := g.Size()
+	next, prev := (g.me+1)%n, (g.me+n-1)%n
+	for len(x) > 0 {
+		var block []float32
+		block, x = cut(x)
+		if g.me != root {
+			if err := g.recv(ctx, prev, tag, block); err != nil {
+				return err
+			}
+		}
+		if next != root {
+			if err := g.send(ctx, next, tag, block); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// cut splits off the first block of x.
+func cut(x []float32) (block, rest []float32) {
+	n := min(len(x), blockSize)
+	return x[:n], x[n:]
+}

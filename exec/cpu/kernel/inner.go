@@ -1,0 +1,59 @@
+package kernel
+
+// inner is the set of inner loops of one instruction set. Slices that are
+// called together have one length unless the comment says otherwise.
+type inner struct {
+	isa ISA
+
+	// mr and nr are the rows and columns of C that tile computes at most.
+	mr, nr int
+	tile   tileFunc
+	dots   dotsFunc
+
+	// transpose sets dst[c*ldd+r] = src[r*lds+c] for r < rows, c < cols.
+	transpose func(dst []float32, ldd int, src []float32, lds, rows, cols int)
+
+	exp, tanh, sigmoid, erf             func(y, x []float32)
+	geluTanh, geluErf, silu             func(y, x []float32)
+	geluTanhGrad, geluErfGrad, siluGrad func(dx, dy, x []float32)
+	add, mul                            func(y, a, b []float32)
+	scale                               func(y, x []float32, s float32) // y = s x
+	axpy                                func(y, x []float32, a float32) // y += a x
+	sum, max                            func(x []float32) float32
+	dot                                 func(x, y []float32) float32
+	sumSquares                          func(x []float32) float64
+	squaredDeviation                    func(x []float32, mean float32) float32  // sum of (x-mean)^2
+	expSum                              func(x []float32, shift float32) float32 // sum of exp(x-shift)
+	expScale                            func(y, x []float32, shift, s float32)   // y = s exp(x-shift)
+	norm                                func(y, x, gamma, beta []float32, mean, rstd float32)
+	normScale                           func(y, x, gamma []float32, mean, rstd float32)
+	normSums                            normSumsFunc
+	normGrad                            func(dx, dy, x, gamma []float32, mean, rstd, m1, m2 float32)
+	adamW                               func(p, m, v, g []float32, k *adamWFactors)
+	dropout                             func(y, x []float32, block uint64, k *dropoutFactors) // len(y) a multiple of 32
+	columnSum                           func(y, x []float32, ld, rows int)                    // y += column sums of x [rows, len(y)]
+	columnMax                           func(m, s []float32, ld, rows int)
+	columnExp                           func(l, s, m []float32, ld, rows int)
+	columnGrad                          columnGradFunc
+}
+
+// tileFunc computes C [rows, cols] = op(A) B (+ C) (+ bias), where rows <= mr,
+// cols <= nr, and the elements of A lie at a[r*rs+k*ks]. B has rows of ldb
+// elements, so packed panels and plain matrices both serve. A nil bias adds
+// nothing.
+type tileFunc func(kc int, a []float32, rs, ks int, b []float32, ldb int, c []float32, ldc, rows, cols int, accumulate bool, bias []float32)
+
+// dotsFunc computes out[r*4+j] = dot(a row r, b row j) over k elements for
+// rows <= 4 rows of A and 4 rows of B.
+type dotsFunc func(out []float32, k int, a []float32, lda, rows int, b []float32, ldb int)
+
+// normSumsFunc gives s1 = sum of dy gamma and s2 = sum of dy gamma xhat, where
+// xhat = (x-mean) rstd, and adds dy xhat to dgamma and dy to dbeta.
+type normSumsFunc func(dgamma, dbeta, dy, x, gamma []float32, mean, rstd float32) (s1, s2 float32)
+
+// The column functions see a block s [rows, len(m)] with rows of ld elements
+// whose columns are independent softmaxes; len(m) is a multiple of 16.
+// columnMax sets m = max(m, column maxima); columnExp sets s = exp(s-m) and
+// adds the column sums to l. columnGradFunc sets s to p = exp(s-lse) and d to
+// scale p (d-delta).
+type columnGradFunc func(s, d, lse, delta []float32, ld, rows int, scale float32)

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// elementwise writes the functions of one element each.
+func (s *set) elementwise() {
+	s.unary("exp", "sets y = exp(x).", s.exp)
+	s.unary("tanh", "sets y = tanh(x).", s.tanh)
+	s.unary("sigmoid", "sets y = 1 / (1 + exp(-x)).", s.sigmoid)
+	s.unary("erf", "sets y to the error function of x.", s.erf)
+	s.unary("geluTanh", "is GELU by tanh.", s.geluTanh)
+	s.unary("geluErf", "is GELU by the error function.", s.geluErf)
+	s.unary("silu", "sets y = x sigmoid(x).", s.silu)
+
+	s.gradient("geluTanhGrad", "is the gradient of geluTanh.", s.geluTanhSlope)
+	s.gradient("geluErfGrad", "is the gradient of geluErf.", s.geluErfSlope)
+	s.gradient("siluGrad", "is the gradient of silu.", s.siluSlope)
+
+	s.binary("add", "sets y = a + b.", func(a, b reg.VecVirtual) reg.VecVirtual { return s.add(a, b) })
+	s.binary("mul", "sets y = a b.", func(a, b reg.VecVirtual) reg.VecVirtual { return s.mul(a, b) })
+	s.scale()
+	s.axpy()
+	s.expScale()
+}
+
+func (s *set) unary(name, doc string, f func(x reg.VecVirtual) reg.VecVirtual) {
+	s.function(name, "func(y, x []float32)", doc)
+	l := s.over("y", "x")
+	l.each(1, func(u int, masked bool) {
+		l.store(f(l.load("x", u, masked)), "y", u, masked)
+	})
+	end()
+}
+
+// gradient writes dx = dy f(x).
+func (s *set) gradient(name, doc string, f func(x reg.VecVirtual) reg.VecVirtual) {
+	s.function(name, "func(dx, dy, x []float32)", doc)
+	l := s.over("dx", "dy", "x")
+	l.each(1, func(u int, masked bool) {
+		slope := f(l.load("x", u, masked))
+		l.store(s.mul(l.load("dy", u, masked), slope), "dx", u, masked)
+	})
+	end()
+}
+
+func (s *set) binary(name, doc string, f func(a, b reg.VecVirtual) reg.VecVirtual) {
+	s.function(name, "func(y, a, b []float32)", doc)
+	l := s.over("y", "a", "b")
+	l.each(4, func(u int, masked bool) {
+		l.store(f(l.load("a", u, masked), l.load("b", u, masked)), "y", u, masked)
+	})
+	end()
+}
+
+func (s *set) scale() {
+	s.function("scale", "func(y, x []float32, s float32)", "sets y = s x.")
+	l, k := s.over("y", "x"), s.param("s")
+	l.each(4, func(u int, masked bool) {
+		l.store(s.mul(l.load("x", u, masked), k), "y", u, masked)
+	})
+	end()
+}
+
+func (s *set) axpy() {
+	s.function("axpy", "func(y, x []float32, a float32)", "adds a x to y.")
+	l, k := s.over("y", "x"), s.param("a")
+	l.each(4, func(u int, masked bool) {
+		y := l.load("y", u, masked)
+		l.store(s.fmaTo(y, l.load("x", u, masked), k), "y", u, masked)
+	})
+	end()
+}
+
+func (s *set) expScale() {
+	s.function("expScale", "func(y, x []float32, shift, s float32)", "sets y = s exp(x-shift).")
+	l, shift, k := s.over("y", "x"), s.param("shift"), s.param("s")
+	l.each(1, func(u int, masked bool) {
+		e := s.exp(s.sub(shift, l.load("x", u, masked)))
+		l.store(s.mul(e, k), "y", u, masked)
+	})
+	end()
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// exp is the exponential: x = n ln 2 + r, and a polynomial in r (Cephes expf).
+// generic_math.go has the same algorithm.
+func (s *set) exp(x reg.VecVirtual) reg.VecVirtual {
+	// NaN goes through: it is the first operand.
+	x = s.max(x, s.constant(-104))
+	x = s.min(x, s.constant(89))
+	n := s.round(s.mul(s.k(1.44269504088896341), x))
+	r := x
+	s.fmaTo(r, s.k(-0.693359375), n)
+	s.fmaTo(r, s.k(2.12194440e-4), n)
+	p := s.horner(r, 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+	square := s.mul(r, r)
+	s.fma(p, square, r)
+	p = s.add(s.k(1), p)
+	return s.timesPower2(p, n)
+}
+
+// round is the nearest integer, ties to even.
+func (s *set) round(x Op) reg.VecVirtual {
+	y := s.vec()
+	if s.wide {
+		VRNDSCALEPS(U8(8), x, y)
+	} else {
+		VROUNDPS(U8(8), x, y)
+	}
+	return y
+}
+
+// timesPower2 is p 2^n, n whole.
+func (s *set) timesPower2(p, n reg.VecVirtual) reg.VecVirtual {
+	if s.wide {
+		y := s.vec()
+		VSCALEFPS(n, p, y)
+		return y
+	}
+	// In two factors, since 2^n alone may be out of range.
+	i, half := s.vec(), s.vec()
+	VCVTPS2DQ(n, i)
+	VPSRAD(U8(1), i, half)
+	VPSUBD(half, i, i)
+	for _, e := range []reg.VecVirtual{half, i} {
+		VPADDD(s.bits(127), e, e)
+		VPSLLD(U8(23), e, e)
+		p = s.mul(e, p)
+	}
+	return p
+}
+
+// onePlusExp is 1 + exp(x).
+func (s *set) onePlusExp(x reg.VecVirtual) reg.VecVirtual { return s.add(s.k(1), s.exp(x)) }
+
+// tanh is x + x^3 P(x^2) near zero (Cephes tanhf), 1 - 2/(exp(2|x|)+1)
+// elsewhere.
+func (s *set) tanh(x reg.VecVirtual) reg.VecVirtual {
+	a := s.abs(x)
+	far := s.sub(s.div(s.onePlusExp(s.add(a, a)), s.constant(2)), s.constant(1))
+	far = s.signed(far, x)
+	z := s.mul(x, x)
+	near := s.horner(z, -5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
+	near = s.mul(z, near)
+	s.fma(near, x, x)
+	return s.choose(a, s.constant(0.625), near, far)
+}
+
+// erf is x + x P(x^2) near zero, 1 - exp(-|x| + |x| Q(|x|)) elsewhere: N.
+// Juffa's minimax polynomials.
+func (s *set) erf(x reg.VecVirtual) reg.VecVirtual {
+	a := s.abs(x)
+	t := s.min(a, s.constant(5))
+	q := s.horner(t, -1.72853470e-5, 3.83197126e-4, -3.88396438e-3, 2.42546219e-2, -1.06777877e-1, -6.34846687e-1, -1.28717512e-1)
+	q = s.sub(t, s.mul(t, q))
+	far := s.signed(s.sub(s.exp(q), s.constant(1)), x)
+	z := s.mul(x, x)
+	near := s.horner(z, -5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1, 1.28379166e-1)
+	s.fma(near, x, x)
+	return s.choose(a, s.constant(0.927734375), near, far)
+}
+
+const (
+	geluScale  = 0.7978845608028654 // sqrt(2/pi)
+	geluCubic  = 0.044715
+	invSqrt2   = 0.7071067811865476
+	invSqrtTau = 0.3989422804014327 // 1/sqrt(2 pi)
+)
+
+// geluDenominator is 1 + exp(-2u), u = geluScale (x + geluCubic x^3).
+func (s *set) geluDenominator(x, x2 reg.VecVirtual) reg.VecVirtual {
+	u := s.constant(-2 * geluScale * geluCubic)
+	s.fma(u, x2, s.k(-2*geluScale))
+	return s.onePlusExp(s.mul(x, u))
+}
+
+func (s *set) geluTanh(x reg.VecVirtual) reg.VecVirtual {
+	return s.div(s.geluDenominator(x, s.mul(x, x)), x)
+}
+
+// logisticSlope is s + x s (1-s) f: the slope of x sigmoid(u) where f = u'.
+func (s *set) logisticSlope(x, sigmoid reg.VecVirtual, f Op) reg.VecVirtual {
+	rest := s.sub(sigmoid, s.constant(1))
+	rest = s.mul(f, s.mul(x, rest))
+	return s.fma(rest, sigmoid, sigmoid)
+}
+
+func (s *set) geluTanhSlope(x reg.VecVirtual) reg.VecVirtual {
+	x2 := s.mul(x, x)
+	sigmoid := s.div(s.geluDenominator(x, x2), s.constant(1))
+	slope := s.constant(6 * geluScale * geluCubic)
+	s.fma(slope, x2, s.k(2*geluScale))
+	return s.logisticSlope(x, sigmoid, slope)
+}
+
+// normalCDF is (1 + erf(x / sqrt 2)) / 2.
+func (s *set) normalCDF(x reg.VecVirtual) reg.VecVirtual {
+	e := s.erf(s.mul(s.k(invSqrt2), x))
+	return s.fma(e, s.constant(0.5), s.k(0.5))
+}
+
+func (s *set) geluErf(x reg.VecVirtual) reg.VecVirtual { return s.mul(x, s.normalCDF(x)) }
+
+func (s *set) geluErfSlope(x reg.VecVirtual) reg.VecVirtual {
+	density := s.exp(s.mul(s.k(-0.5), s.mul(x, x)))
+	density = s.mul(s.k(invSqrtTau), s.mul(x, density))
+	return s.add(density, s.normalCDF(x))
+}
+
+func (s *set) sigmoid(x reg.VecVirtual) reg.VecVirtual {
+	return s.div(s.onePlusExp(s.negative(x)), s.constant(1))
+}
+
+func (s *set) negative(x reg.VecVirtual) reg.VecVirtual {
+	return s.mul(s.k(-1), x)
+}
+
+func (s *set) silu(x reg.VecVirtual) reg.VecVirtual {
+	return s.div(s.onePlusExp(s.negative(x)), x)
+}
+
+func (s *set) siluSlope(x reg.VecVirtual) reg.VecVirtual {
+	return s.logisticSlope(x, s.sigmoid(x), s.constant(1))
+}

@@ -1,0 +1,53 @@
+package kernel
+
+import "golang.org/x/sys/cpu"
+
+// available lists the instruction sets of this processor, best first.
+func available() []*inner {
+	var sets []*inner
+	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL && cpu.X86.HasBMI2 {
+		sets = append(sets, avx512Inner)
+	}
+	if cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasBMI2 {
+		sets = append(sets, avx2Inner)
+	}
+	return append(sets, genericInner)
+}
+
+var avx512Inner = &inner{
+	isa: AVX512, mr: 8, nr: 48,
+	tile: tileAVX512, dots: dotsAVX512, transpose: transposeAVX512Blocks,
+
+	exp: expAVX512, tanh: tanhAVX512, sigmoid: sigmoidAVX512, erf: erfAVX512,
+	geluTanh: geluTanhAVX512, geluErf: geluErfAVX512, silu: siluAVX512,
+	geluTanhGrad: geluTanhGradAVX512, geluErfGrad: geluErfGradAVX512, siluGrad: siluGradAVX512,
+
+	add: addAVX512, mul: mulAVX512, scale: scaleAVX512, axpy: axpyAVX512,
+	sum: sumAVX512, max: maxAVX512, dot: dotAVX512,
+	sumSquares: sumSquaresAVX512, squaredDeviation: squaredDeviationAVX512,
+	expSum: expSumAVX512, expScale: expScaleAVX512,
+	norm: normAVX512, normScale: normScaleAVX512,
+	normSums: normSumsAVX512, normGrad: normGradAVX512,
+	adamW: adamWAVX512, dropout: dropoutAVX512,
+	columnSum: columnSumAVX512, columnMax: columnMaxAVX512,
+	columnExp: columnExpAVX512, columnGrad: columnGradAVX512,
+}
+
+var avx2Inner = &inner{
+	isa: AVX2, mr: 6, nr: 16,
+	tile: tileAVX2, dots: dotsAVX2, transpose: transposeAVX2Blocks,
+
+	exp: expAVX2, tanh: tanhAVX2, sigmoid: sigmoidAVX2, erf: erfAVX2,
+	geluTanh: geluTanhAVX2, geluErf: geluErfAVX2, silu: siluAVX2,
+	geluTanhGrad: geluTanhGradAVX2, geluErfGrad: geluErfGradAVX2, siluGrad: siluGradAVX2,
+
+	add: addAVX2, mul: mulAVX2, scale: scaleAVX2, axpy: axpyAVX2,
+	sum: sumAVX2, max: maxAVX2, dot: dotAVX2,
+	sumSquares: sumSquaresAVX2, squaredDeviation: squaredDeviationAVX2,
+	expSum: expSumAVX2, expScale: expScaleAVX2,
+	norm: normAVX2, normScale: normScaleAVX2,
+	normSums: normSumsAVX2, normGrad: normGradAVX2,
+	adamW: adamWAVX2, dropout: dropoutAVX2,
+	columnSum: columnSumAVX2, columnMax: columnMaxAVX2,
+	columnExp: columnExpAVX2, columnGrad: columnGradAVX2,
+}
