@@ -1,21 +1,24 @@
 package data
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 )
 
-// goStd is the corpus of the Go standard library: the .go files below $GOROOT/src, tests included, without
-// the commands, vendored packages and test data. They come in the order of a hash of their paths, so that the
-// end of the corpus, which validates, is like the rest; by name it would be the tables of package unicode.
+// goStd is the corpus of the Go standard library: the .go files below $GOROOT/src that people wrote, tests
+// included, without the commands, vendored packages and test data. They come in the order of a hash of their
+// paths, so that the end of the corpus, which validates, is like the rest; by name it would be package unicode.
 func goStd(ctx context.Context) (*Corpus, error) {
 	root, err := goRoot(ctx)
 	if err != nil {
@@ -28,8 +31,11 @@ func goStd(ctx context.Context) (*Corpus, error) {
 			return false, nil
 		case d.IsDir():
 			return name != "testdata" && name != "vendor" && path != filepath.Join(src, "cmd"), nil
+		case !d.Type().IsRegular() || !strings.HasSuffix(name, ".go"):
+			return false, nil
 		default:
-			return d.Type().IsRegular() && strings.HasSuffix(name, ".go"), nil
+			generated, err := isGenerated(path)
+			return !generated, err
 		}
 	})
 	if err != nil {
@@ -40,6 +46,21 @@ func goStd(ctx context.Context) (*Corpus, error) {
 	}
 	slices.SortFunc(paths, func(a, b string) int { return strings.Compare(pathKey(src, a), pathKey(src, b)) })
 	return &Corpus{spec: GoStd, paths: paths}, nil
+}
+
+// generatedMark is how Go marks files that a program wrote (go help generate): tables, mostly.
+var generatedMark = regexp.MustCompile(`(?m)^// Code generated .* DO NOT EDIT\.$`)
+
+// isGenerated looks for the mark in the comments at the start of a file, where it belongs.
+func isGenerated(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	head, err := io.ReadAll(io.LimitReader(f, 4<<10))
+	comments, _, _ := bytes.Cut(append([]byte("\n"), head...), []byte("\npackage "))
+	return generatedMark.Match(comments), err
 }
 
 // pathKey hashes a path below src; it is the same on every system.
