@@ -2,7 +2,7 @@ GOLANGCI_LINT_VERSION := v2.15.0
 
 export CGO_ENABLED := 0
 
-.PHONY: help build test race lint verify bench golden
+.PHONY: help build test race lint verify bench golden docs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -32,4 +32,7 @@ bench: ## the training benchmark beside Gorgonia's own machine
 	go run ./cmd/galvani bench train
 
 golden: ## rewrite golden files from what the code prints now
-	go test ./... -update
+	go test ./bench ./cmd/galvani ./exec ./parallel -update
+
+docs: ## rewrite the generated parts of docs/
+	go test ./cmd/galvani -run 'Reference|PackageTable' -update

@@ -10,7 +10,7 @@ import (
 // `galvani train` are the same; the tags hold both, with the defaults and the
 // help text.
 type Config struct {
-	Model string `yaml:"model" default:"gpt-mini" group:"Model" placeholder:"PRESET" help:"Model to train from scratch: ${presets}."`
+	Model string `yaml:"model" default:"gpt-micro" group:"Model" placeholder:"PRESET" help:"Model to train from scratch: ${presets}. Default: ${default}."`
 	Init  string `yaml:"init,omitempty" group:"Model" placeholder:"DIR" help:"Start from a Hugging Face directory (config.json, model.safetensors, optional tokenizer.json) or a checkpoint, instead of --model."`
 	Vocab int    `yaml:"vocab" default:"2048" group:"Model" help:"Size of the byte-level BPE vocabulary trained on --data, where neither --init nor the data brings one."`
 
@@ -21,11 +21,11 @@ type Config struct {
 
 	Batch       int     `yaml:"batch" default:"16" group:"Optimization" help:"Sequences a step, over all workers."`
 	MicroBatch  int     `yaml:"micro-batch,omitempty" group:"Optimization" placeholder:"N" help:"Sequences a worker runs at once; the rest is accumulated. Default: what the plan says."`
-	Steps       int     `yaml:"steps" default:"500" group:"Optimization" help:"Optimizer steps."`
-	LR          float64 `yaml:"lr" default:"1.5e-3" group:"Optimization" help:"Learning rate after warm-up."`
+	Steps       int     `yaml:"steps" default:"1200" group:"Optimization" help:"Optimizer steps."`
+	LR          float64 `yaml:"lr" default:"2e-3" group:"Optimization" help:"Learning rate after warm-up."`
 	LRSchedule  string  `yaml:"lr-schedule" default:"cosine" enum:"cosine,constant" group:"Optimization" help:"Learning rate after warm-up: ${enum}; cosine ends at a tenth."`
-	Warmup      int     `yaml:"warmup" default:"50" group:"Optimization" placeholder:"STEPS" help:"Steps over which the learning rate rises from 0."`
-	Betas       Betas   `yaml:"betas" default:"0.9,0.95" group:"Optimization" placeholder:"B1,B2" help:"AdamW's decay rates of the two moments."`
+	Warmup      int     `yaml:"warmup" default:"50" group:"Optimization" help:"Steps over which the learning rate rises from 0."`
+	Betas       Betas   `yaml:"betas" default:"0.9,0.95" group:"Optimization" placeholder:"B1,B2" help:"AdamW's decay rates of the two moments. Default: ${default}."`
 	Eps         float64 `yaml:"eps" default:"1e-8" group:"Optimization" help:"AdamW's epsilon."`
 	WeightDecay float64 `yaml:"weight-decay" default:"0.1" group:"Optimization" help:"AdamW's weight decay, on parameters of 2 or more dimensions."`
 	Clip        float64 `yaml:"clip" default:"1.0" group:"Optimization" help:"Largest global norm of the gradient; 0 does not clip."`
@@ -33,7 +33,7 @@ type Config struct {
 	Seed        uint64  `yaml:"seed" default:"1" group:"Optimization" help:"Seed of initial values, data order, masking and dropout."`
 
 	Workers     int    `yaml:"workers,omitempty" group:"Parallelism" placeholder:"N" help:"Worker processes. Default: what the plan needs, 2 with --plan auto."`
-	Plan        string `yaml:"plan" default:"auto" group:"Parallelism" placeholder:"PLAN" help:"auto, a plan's JSON file, or its text, as 'pp=2 dp=2 micro=4 schedule=1f1b'."`
+	Plan        string `yaml:"plan" default:"auto" group:"Parallelism" placeholder:"PLAN" help:"auto, a plan's JSON file, or its text, as 'pp=2 dp=2 micro=4 schedule=1f1b'. Default: ${default}."`
 	Memory      Size   `yaml:"memory,omitempty" group:"Parallelism" placeholder:"SIZE" help:"Memory a worker may use, as 200MiB. A plan that needs more is refused. Default: no limit."`
 	Precision   string `yaml:"precision" default:"fp32" enum:"fp32,bf16" group:"Parallelism" help:"Precision: ${enum}."`
 	Device      string `yaml:"device" default:"auto" enum:"auto,cpu,gpu" group:"Parallelism" help:"Device: ${enum}."`
@@ -45,7 +45,7 @@ type Config struct {
 	EvalEvery int    `yaml:"eval-every,omitempty" group:"Output" placeholder:"STEPS" help:"Steps between evaluations on the validation split. Default: five in the run."`
 	Resume    bool   `yaml:"-" group:"Output" help:"Continue from the newest checkpoint in --out, with its configuration where no flag says otherwise."`
 	Metrics   string `yaml:"metrics,omitempty" group:"Output" placeholder:"FILE.jsonl" help:"Metrics, one JSON object a step. Default: metrics.jsonl in --out."`
-	Sample    int    `yaml:"sample" default:"120" group:"Output" placeholder:"TOKENS" help:"Tokens to generate at the end; 0 for none."`
+	Sample    int    `yaml:"sample" default:"120" group:"Output" help:"Tokens to generate at the end; 0 for none."`
 }
 
 // DataOrder is the order of the training windows.

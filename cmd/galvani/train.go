@@ -8,7 +8,7 @@ import (
 
 // trainCmd is `galvani train`.
 type trainCmd struct {
-	File string `arg:"" optional:"" name:"config" type:"existingfile" help:"Configuration in YAML; its keys are the flags' names. Flags come first."`
+	File string `arg:"" optional:"" name:"config" type:"existingfile" help:"Configuration in YAML; its keys are the flags' names. Flags override it."`
 	train.Config
 	JSON bool `help:"Print the result as JSON."`
 }
