@@ -73,7 +73,7 @@ func (p *process) ask(question any) (reply, error) {
 	// A child that has failed does not read: its answer, if any, tells more.
 	sent := p.in.Encode(question)
 	if err := p.out.Decode(&r); err != nil {
-		if sent != nil && err == io.EOF {
+		if sent != nil && errors.Is(err, io.EOF) {
 			err = sent
 		}
 		return reply{}, p.failed("asking", err)
@@ -97,7 +97,7 @@ func (p *process) failed(doing string, err error) error {
 // tell has written why to standard error.
 func (p *process) close() error {
 	p.stdin.Close()
-	kill := time.AfterFunc(grace, func() { p.cmd.Process.Kill() })
+	kill := time.AfterFunc(grace, func() { _ = p.cmd.Process.Kill() })
 	defer kill.Stop()
 	err := p.cmd.Wait()
 	if err == nil || p.told || p.ctx.Err() != nil {

@@ -49,7 +49,7 @@ func (c *Coordinator) ask(ctx context.Context, what string, send func(w *memberS
 	if err != nil {
 		return c.session.connError(err)
 	}
-	defer sub.Unsubscribe()
+	defer func() { _ = sub.Unsubscribe() }() // fails only if the connection is gone
 	waiting := map[int]bool{}
 	for _, w := range c.present() {
 		if err := send(w, inbox); err != nil {

@@ -75,7 +75,7 @@ func TestJob(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, open := <-w.Events(); open || w.Err() != ErrClosed {
+	if _, open := <-w.Events(); open || !errors.Is(w.Err(), ErrClosed) {
 		t.Fatal("events after the end", w.Err())
 	}
 }

@@ -296,7 +296,7 @@ func (c *Coordinator) Close() error {
 	c.end(ErrClosed)
 	c.subs.close()
 	c.running.Wait()
-	if err == ErrClosed {
+	if errors.Is(err, ErrClosed) {
 		return nil
 	}
 	return err

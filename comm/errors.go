@@ -45,6 +45,7 @@ func (e *PeerError) Unwrap() error { return e.Cause }
 // Corruption is the kind of a [CorruptError].
 type Corruption string
 
+// The ways frames go wrong.
 const (
 	Gap         Corruption = "gap"          // a frame is missing
 	Duplicate   Corruption = "duplicate"    // a frame came twice

@@ -76,7 +76,7 @@ func ExampleCoordinator() {
 	if _, err := c.WaitJoined(ctx); err != nil {
 		log.Fatal(err)
 	}
-	if err := c.Distribute(ctx, func(rank int) []byte { return []byte("gpt-small") }); err != nil {
+	if err := c.Distribute(ctx, func(int) []byte { return []byte("gpt-small") }); err != nil {
 		log.Fatal(err)
 	}
 	ev := <-c.Events()

@@ -2,6 +2,7 @@ package comm
 
 import (
 	"context"
+	"errors"
 	"math"
 	"sync"
 	"time"
@@ -71,7 +72,7 @@ func (l *local) Close() error {
 	for _, e := range l.edges {
 		notify(e.taken) // a sender that waits for room must look again
 	}
-	if err == ErrClosed {
+	if errors.Is(err, ErrClosed) {
 		return nil
 	}
 	return err

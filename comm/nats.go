@@ -106,7 +106,7 @@ func (t *natsTransport) meet(ctx context.Context) error {
 	t.helloMu.Lock()
 	missing := slices.Clone(t.missing)
 	t.helloMu.Unlock()
-	if err == context.DeadlineExceeded && len(missing) > 0 {
+	if errors.Is(err, context.DeadlineExceeded) && len(missing) > 0 {
 		return &TimeoutError{Op: "connect", Rank: t.rank, Peer: missing[0], Waited: time.Since(since),
 			Tag: Tag{Name: fmt.Sprintf("hello of ranks %v", missing)}}
 	}
@@ -247,7 +247,7 @@ func (t *natsTransport) Close() error {
 	}
 	t.end(ErrClosed)
 	t.shut()
-	if err == ErrClosed {
+	if errors.Is(err, ErrClosed) {
 		return nil
 	}
 	return err

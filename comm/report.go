@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -49,7 +50,7 @@ func (m *Member) reportAck(ctx context.Context, kind string, data []byte) error 
 	if err != nil {
 		return m.session.connError(err)
 	}
-	defer sub.Unsubscribe()
+	defer func() { _ = sub.Unsubscribe() }() // fails only if the connection is gone
 	if err := m.report(kind, inbox, data); err != nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func (m *Member) Close() error {
 	m.end(ErrClosed)
 	m.subs.close()
 	m.running.Wait()
-	if err == ErrClosed {
+	if errors.Is(err, ErrClosed) {
 		return nil
 	}
 	return err

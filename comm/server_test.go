@@ -128,7 +128,7 @@ func TestSessionClose(t *testing.T) {
 	if s.Err() != nil {
 		t.Fatal(s.Err())
 	}
-	if err := s.Close(); err != nil || s.Err() != ErrClosed {
+	if err := s.Close(); err != nil || !errors.Is(s.Err(), ErrClosed) {
 		t.Fatal(err, s.Err())
 	}
 }

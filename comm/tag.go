@@ -44,6 +44,7 @@ func (t Tag) same(u Tag) bool {
 // Op is the operation that a tensor is part of.
 type Op uint8
 
+// The operations.
 const (
 	OpSend Op = iota // point-to-point
 	OpAllReduce
@@ -68,6 +69,7 @@ func (o Op) String() string {
 // DType is the type of the elements of a message.
 type DType uint8
 
+// The types there are.
 const (
 	Float32 DType = 1
 	Bytes   DType = 2

@@ -141,7 +141,7 @@ func TestMismatch(t *testing.T) {
 					t.Fatal(e)
 				}
 				// The transport has ended, with the same error.
-				if err := w[1].Send(ctx, 0, Tag{}, nil); err != errs[1] {
+				if err := w[1].Send(ctx, 0, Tag{}, nil); !errors.Is(err, errs[1]) {
 					t.Fatal(err)
 				}
 			})

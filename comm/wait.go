@@ -44,7 +44,9 @@ func (w *waiter) await(ctx context.Context, ready <-chan struct{}) error {
 // explain turns the error of a wait into one that says what was waited for.
 func explain(err error, op string, rank, peer int, tag Tag, since time.Time) error {
 	switch {
-	case err == context.DeadlineExceeded:
+	case errors.As(err, new(*TimeoutError)):
+		return err // of another wait, which ended the life of this one
+	case errors.Is(err, context.DeadlineExceeded):
 		return &TimeoutError{Op: op, Rank: rank, Peer: peer, Tag: tag, Waited: time.Since(since)}
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("comm: %s at rank %d with rank %d (%v): %w", op, rank, peer, tag, err)

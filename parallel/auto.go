@@ -8,7 +8,7 @@ import (
 // Choice is a plan found by a rule, with the reasons.
 type Choice struct {
 	Plan    *Plan
-	reasons []string
+	Reasons []string // one sentence each
 }
 
 // AutoError says that the plain rule finds no plan that uses all workers.
@@ -81,5 +81,5 @@ func widest(f Facts, workers, batch int) (dp int, reasons []string) {
 
 // Explain gives the plan and, a line each, the reasons.
 func (c *Choice) Explain() string {
-	return c.Plan.String() + "\n  " + strings.Join(c.reasons, "\n  ") + "\n"
+	return c.Plan.String() + "\n  " + strings.Join(c.Reasons, "\n  ") + "\n"
 }

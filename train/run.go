@@ -144,6 +144,9 @@ func (s *setup) introduce(p *progress, spec *Spec, planned int64) {
 	}
 	p.fact("model", "%s: %d layers of width %d, %s parameters", name, s.model.Layers(), s.model.Width(), count(numParams(s.model)))
 	p.fact("plan", "%s: %d workers of %d threads, %v planned each", s.plan, spec.Config.Workers, spec.Threads, Size(planned))
+	for _, reason := range s.reasons {
+		p.fact("", "%s", reason)
+	}
 	if s.manifest != nil {
 		p.fact("resume", "after step %d, from %s", s.manifest.Step, s.weights)
 	}

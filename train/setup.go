@@ -24,7 +24,7 @@ type setup struct {
 	data      *data.Dataset
 	options   data.Options // for workers
 	plan      *parallel.Plan
-	reasons   string    // why this plan; empty where the user gave it
+	reasons   []string  // why this plan; none where the user gave it
 	manifest  *Manifest // of the checkpoint to resume from, nil to start anew
 	weights   string    // directory of the first parameters; empty to draw them
 }
@@ -222,7 +222,7 @@ func (s *setup) choosePlan(context.Context, func(string, string, ...any)) (err e
 		if err != nil {
 			return fmt.Errorf("--plan auto: %w", err)
 		}
-		s.plan, s.reasons = choice.Plan, choice.Explain()
+		s.plan, s.reasons = choice.Plan, choice.Reasons
 	} else if s.plan, err = readPlan(c.Plan); err != nil {
 		return fmt.Errorf("--plan: %w", err)
 	}

@@ -55,6 +55,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"losses":   cmdLosses,
+			"logits":   cmdLogits,
 			"field":    cmdField,
 			"truncate": cmdTruncate,
 			"garble":   cmdGarble,
@@ -120,6 +121,49 @@ func cmdLosses(ts *testscript.TestScript, neg bool, args []string) {
 			near("gradient norm", w.Step, got[i].GradNorm, w.GradNorm, args[3])
 		}
 	}
+}
+
+// cmdLogits is `logits FILE EXPECTED TOLERANCE`: two NumPy files of float32 hold
+// the same shape and, within an absolute tolerance, the same values.
+func cmdLogits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: logits FILE EXPECTED TOLERANCE")
+	}
+	gotShape, got := readNPY(ts, args[0])
+	wantShape, want := readNPY(ts, args[1])
+	if gotShape != wantShape || len(got) != len(want) {
+		ts.Fatalf("%s has shape %s, %s %s", args[0], gotShape, args[1], wantShape)
+	}
+	limit, err := strconv.ParseFloat(args[2], 64)
+	ts.Check(err)
+	for i := range want {
+		if !(math.Abs(float64(got[i]-want[i])) <= limit) {
+			ts.Fatalf("element %d is %g, expected %g", i, got[i], want[i])
+		}
+	}
+}
+
+// readNPY reads a NumPy file of version 1 and little-endian float32.
+func readNPY(ts *testscript.TestScript, path string) (shape string, x []float32) {
+	text := []byte(ts.ReadFile(path))
+	const fixed = 10
+	if len(text) < fixed || string(text[:8]) != "\x93NUMPY\x01\x00" {
+		ts.Fatalf("%s is no NumPy file", path)
+	}
+	end := fixed + int(binary.LittleEndian.Uint16(text[8:]))
+	if end%64 != 0 {
+		ts.Fatalf("%s: data starts at byte %d, NumPy aligns it to 64", path, end)
+	}
+	header := string(text[fixed:end])
+	if !strings.Contains(header, "'descr': '<f4'") || !strings.Contains(header, "'fortran_order': False") {
+		ts.Fatalf("%s: header %s", path, header)
+	}
+	_, shape, _ = strings.Cut(header, "'shape': ")
+	shape, _, _ = strings.Cut(shape, ")")
+	for data := text[end:]; len(data) > 0; data = data[4:] {
+		x = append(x, math.Float32frombits(binary.LittleEndian.Uint32(data)))
+	}
+	return shape, x
 }
 
 // cmdField is `field FILE KEY OP VALUE`: the JSON object in FILE has a number
