@@ -45,15 +45,15 @@ func (m Memory) Total() int64 {
 	return sum
 }
 
-// String lists the classes that take memory.
+// String gives the total, and the classes that take memory in parentheses.
 func (m Memory) String() string {
-	parts := []string{size(m.Total())}
+	var parts []string
 	for c, n := range m {
 		if n > 0 {
 			parts = append(parts, fmt.Sprintf("%v %s", Class(c), size(n)))
 		}
 	}
-	return strings.Join(parts, ", ")
+	return fmt.Sprintf("%s (%s)", size(m.Total()), strings.Join(parts, ", "))
 }
 
 func size(n int64) string { return humanize.IBytes(uint64(max(0, n))) }

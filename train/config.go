@@ -10,7 +10,7 @@ import (
 // `galvani train` are the same; the tags hold both, with the defaults and the
 // help text.
 type Config struct {
-	Model string `yaml:"model" default:"gpt-micro" group:"Model" placeholder:"PRESET" help:"Model to train from scratch: ${presets}. Default: ${default}."`
+	Model string `yaml:"model,omitempty" default:"gpt-micro" group:"Model" placeholder:"PRESET" help:"Model to train from scratch: ${presets}. Default: ${default}."`
 	Init  string `yaml:"init,omitempty" group:"Model" placeholder:"DIR" help:"Start from a Hugging Face directory (config.json, model.safetensors, optional tokenizer.json) or a checkpoint, instead of --model."`
 	Vocab int    `yaml:"vocab" default:"2048" group:"Model" help:"Size of the byte-level BPE vocabulary trained on --data, where neither --init nor the data brings one."`
 

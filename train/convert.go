@@ -120,18 +120,11 @@ func probe(ctx context.Context, path string) ([]float32, error) {
 		return nil, err
 	}
 	defer backend.Close()
-	program, err := exec.Compile(graph.Whole(model), backend, exec.Options{})
-	if err != nil {
-		return nil, err
-	}
-	m, err := exec.New(program, nil)
+	m, err := forwardMachine(dir, backend, model)
 	if err != nil {
 		return nil, err
 	}
 	defer m.Close()
-	if err := loadParams(dir, m); err != nil {
-		return nil, err
-	}
 	for i := range seq {
 		m.Input(0, graph.InputTokens).Ints[i] = int32(i * 31 % dir.Config.Vocab())
 	}

@@ -87,29 +87,7 @@ func evalMachine(dir *hf.Dir, b exec.Backend, o EvalOptions) (*exec.Machine, err
 	if err := dir.Check(model); err != nil {
 		return nil, err
 	}
-	program, err := exec.Compile(graph.Whole(model), b, exec.Options{})
-	if err != nil {
-		return nil, err
-	}
-	machine, err := exec.New(program, nil)
-	if err != nil {
-		return nil, err
-	}
-	if err := loadParams(dir, machine); err != nil {
-		machine.Close()
-		return nil, err
-	}
-	return machine, nil
-}
-
-// loadParams fills the parameters of a machine that holds the whole model.
-func loadParams(dir *hf.Dir, m *exec.Machine) error {
-	for _, p := range m.Params() {
-		if err := dir.Load(p.Shard.Param.Name, p.Value); err != nil {
-			return err
-		}
-	}
-	return nil
+	return forwardMachine(dir, b, model)
 }
 
 func evaluate(ctx context.Context, m *exec.Machine, rows *data.Dataset, vocab int, o EvalOptions) (*Evaluation, error) {

@@ -70,14 +70,7 @@ func (g *Generator) compile(dir *hf.Dir) error {
 	for _, s := range model.States {
 		g.states = append(g.states, s.Name)
 	}
-	program, err := exec.Compile(graph.Whole(model), g.backend, exec.Options{})
-	if err != nil {
-		return err
-	}
-	if g.decode, err = exec.New(program, nil); err != nil {
-		return err
-	}
-	if err := loadParams(dir, g.decode); err != nil {
+	if g.decode, err = forwardMachine(dir, g.backend, model); err != nil {
 		return err
 	}
 	if o.Cache < prefillTokens {
@@ -87,7 +80,8 @@ func (g *Generator) compile(dir *hf.Dir) error {
 	if model, err = models.BuildDecoder(g.model, o); err != nil {
 		return err
 	}
-	if program, err = exec.Compile(graph.Whole(model), g.backend, exec.Options{Borrow: true}); err != nil {
+	program, err := exec.Compile(graph.Whole(model), g.backend, exec.Options{Borrow: true})
+	if err != nil {
 		return err
 	}
 	g.prefill, err = exec.Borrow(program, nil, g.decode)

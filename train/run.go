@@ -81,8 +81,12 @@ func (s *setup) spec() (*Spec, error) {
 		return nil, err
 	}
 	c := s.config
+	name := c.Model
+	if c.Init != "" {
+		name, c.Model = filepath.Base(c.Init), ""
+	}
 	if c.Out == "" {
-		c.Out = filepath.Join("runs", c.Model+"-"+time.Now().Format("20060102-150405"))
+		c.Out = filepath.Join("runs", name+"-"+time.Now().Format("20060102-150405"))
 	}
 	if c.EvalEvery == 0 {
 		c.EvalEvery = max(1, c.Steps/5)

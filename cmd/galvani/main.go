@@ -93,6 +93,9 @@ func (e usageError) Unwrap() error { return e.error }
 
 // fail prints err, one line for each error it joins, and gives the exit code.
 func fail(w io.Writer, err error) int {
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		fmt.Fprintf(w, "galvani: %s\n", line)
 	}
