@@ -32,12 +32,14 @@ type job struct {
 	saves     map[int][]savedReport // of checkpoints that not all workers have saved
 	last      *Metrics              // held back for the validation loss of its step
 	done      int                   // workers that are
+	ended     int                   // processes that have, taken from exits
 	result    Result
 }
 
 // run starts the workers and follows them to the end.
 func (j *job) run(ctx context.Context) (_ *Result, err error) {
-	j.steps, j.saves, j.exits = map[int][]stepReport{}, map[int][]savedReport{}, make(chan *process, j.spec.Config.Workers)
+	workers := j.spec.Config.Workers
+	j.steps, j.saves, j.exits = map[int][]stepReport{}, map[int][]savedReport{}, make(chan *process, workers)
 	j.result.Out = j.spec.Out
 	path := j.spec.Config.Metrics
 	if path == "" {
@@ -47,46 +49,29 @@ func (j *job) run(ctx context.Context) (_ *Result, err error) {
 		return nil, fmt.Errorf("--metrics: %w", err)
 	}
 	defer func() { err = errors.Join(err, j.metrics.close()) }()
-	endpoint := comm.Endpoint{URL: j.spec.Config.NATS}
-	if endpoint.URL == "" {
-		server, err := comm.Start(comm.ServerOptions{})
-		if err != nil {
-			return nil, err
-		}
-		defer server.Shutdown()
-		endpoint = server.Endpoint()
-	}
 	start, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
-	session, err := comm.Dial(start, endpoint, "coordinator")
+	h, err := openHub(start, j.spec.Config.NATS, workers, j.version)
 	if err != nil {
 		return nil, err
 	}
-	defer session.Close()
-	identity := comm.NewJob()
-	coordinator, err := comm.NewCoordinator(start, session, comm.CoordinatorOptions{
-		Job: identity, Workers: j.spec.Config.Workers, Version: j.version,
-	})
-	if err != nil {
-		return nil, err
-	}
-	defer coordinator.Close()
+	defer h.close()
 	defer j.endProcesses()
-	if err := j.startProcesses(endpoint, identity); err != nil {
+	if err := j.startProcesses(h); err != nil {
 		return nil, err
 	}
-	if err := j.handOut(start, coordinator); err != nil {
-		return nil, j.cause(coordinator, err)
+	if err := j.handOut(start, h.coordinator); err != nil {
+		return nil, j.cause(h.coordinator, err)
 	}
-	if err := j.follow(ctx, coordinator); err != nil {
-		return nil, j.cause(coordinator, err)
+	if err := j.follow(ctx, h.coordinator); err != nil {
+		return nil, j.cause(h.coordinator, err)
 	}
 	return &j.result, nil
 }
 
-func (j *job) startProcesses(server comm.Endpoint, id comm.Job) error {
+func (j *job) startProcesses(h *hub) error {
 	for rank := range j.spec.Config.Workers {
-		text, err := json.Marshal(invite{Server: server, Job: id, Rank: rank, Version: j.version})
+		text, err := json.Marshal(invite{Server: h.endpoint, Job: h.job, Rank: rank, Version: j.version})
 		if err != nil {
 			return err
 		}
@@ -114,6 +99,7 @@ func (j *job) handOut(ctx context.Context, c *comm.Coordinator) error {
 		select {
 		case p := <-j.exits:
 			cancel(p.unexpected())
+			j.exits <- p // for firstCrash
 		case <-joined:
 		}
 	}()
@@ -140,6 +126,7 @@ func (j *job) follow(ctx context.Context, c *comm.Coordinator) error {
 				return fmt.Errorf("event %s of worker %d: %w", e.Kind, e.Rank, err)
 			}
 		case p := <-j.exits:
+			j.ended++
 			if err := p.exit(); err != nil {
 				return err
 			}
@@ -259,8 +246,21 @@ func (j *job) saved(r savedReport) error {
 // killed or crashed explains what the others report.
 func (j *job) cause(c *comm.Coordinator, err error) error {
 	c.Abort(err)
-	deadline := time.After(endTimeout)
-	for range j.processes {
+	if exit := j.firstCrash(endTimeout); exit != nil {
+		return exit
+	}
+	var peer *comm.PeerError
+	if errors.As(err, &peer) {
+		return fmt.Errorf("worker %d: %w", peer.Rank, peer.Cause)
+	}
+	return err
+}
+
+// firstCrash waits for the processes to end, for at most limit, and returns the
+// first that did so by no decision of its own.
+func (j *job) firstCrash(limit time.Duration) *ExitError {
+	deadline := time.After(limit)
+	for ; j.ended < len(j.processes); j.ended++ {
 		select {
 		case p := <-j.exits:
 			var exit *ExitError
@@ -268,13 +268,10 @@ func (j *job) cause(c *comm.Coordinator, err error) error {
 				return exit
 			}
 		case <-deadline:
+			return nil
 		}
 	}
-	var peer *comm.PeerError
-	if errors.As(err, &peer) {
-		return fmt.Errorf("worker %d: %w", peer.Rank, peer.Cause)
-	}
-	return err
+	return nil
 }
 
 // endProcesses lets the workers end, and kills those that do not.
