@@ -9,35 +9,11 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// Environment variables by which a coordinator tells its worker processes where
-// to connect. They hold secrets: they belong in the environment of a child, not
-// in its arguments.
-const (
-	EnvURL  = "GALVANI_NATS_URL"
-	EnvSeed = "GALVANI_NATS_SEED"
-)
-
 // Endpoint says where a NATS server is and how to be let in. Its text forms
 // leave out the secrets.
 type Endpoint struct {
 	URL  string // nats://host:port or tls://host:port, with user:password@ or token@ if the server wants it
 	Seed string // seed of an nkey user, if the server wants that
-}
-
-// EndpointFromEnv reads an endpoint that [Endpoint.Env] wrote. lookup is
-// [os.LookupEnv] or like it.
-func EndpointFromEnv(lookup func(string) (string, bool)) (Endpoint, error) {
-	u, ok := lookup(EnvURL)
-	if !ok || u == "" {
-		return Endpoint{}, errors.New("comm: environment variable " + EnvURL + " is not set: start this process from a coordinator, or name a NATS server")
-	}
-	seed, _ := lookup(EnvSeed)
-	return Endpoint{URL: u, Seed: seed}, nil
-}
-
-// Env returns the endpoint as KEY=VALUE lines for the environment of a child.
-func (e Endpoint) Env() []string {
-	return []string{EnvURL + "=" + e.URL, EnvSeed + "=" + e.Seed}
 }
 
 // String returns scheme, host and port.

@@ -22,10 +22,7 @@ const detectionBound = 3 * time.Second
 // workerProcess is the life of a worker that only keeps its lease.
 func workerProcess(id string) int {
 	ctx := context.Background()
-	e, err := EndpointFromEnv(os.LookupEnv)
-	if err != nil {
-		return 1
-	}
+	e := Endpoint{URL: os.Getenv("COMM_TEST_URL"), Seed: os.Getenv("COMM_TEST_SEED")}
 	s, err := Dial(ctx, e, "worker")
 	if err != nil {
 		return 1
@@ -41,7 +38,7 @@ func workerProcess(id string) int {
 func startWorker(t *testing.T, e Endpoint, job Job) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(append(os.Environ(), e.Env()...), "COMM_TEST_WORKER="+job.ID)
+	cmd.Env = append(os.Environ(), "COMM_TEST_URL="+e.URL, "COMM_TEST_SEED="+e.Seed, "COMM_TEST_WORKER="+job.ID)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

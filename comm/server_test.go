@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -67,16 +66,6 @@ func TestEndpoint(t *testing.T) {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
-	}
-	for _, kv := range e.Env() {
-		k, v, _ := strings.Cut(kv, "=")
-		t.Setenv(k, v)
-	}
-	if got, err := EndpointFromEnv(os.LookupEnv); err != nil || got.URL != e.URL || got.Seed != e.Seed {
-		t.Errorf("through the environment: %v %v", got, err)
-	}
-	if _, err := EndpointFromEnv(func(string) (string, bool) { return "", false }); err == nil || !strings.Contains(err.Error(), EnvURL) {
-		t.Errorf("empty environment: %v", err)
 	}
 }
 
