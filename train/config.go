@@ -21,7 +21,7 @@ type Config struct {
 
 	Batch       int     `yaml:"batch" default:"16" group:"Optimization" help:"Sequences a step, over all workers."`
 	MicroBatch  int     `yaml:"micro-batch,omitempty" group:"Optimization" placeholder:"N" help:"Sequences a worker runs at once; the rest is accumulated. Default: what the plan says."`
-	Steps       int     `yaml:"steps" default:"1200" group:"Optimization" help:"Optimizer steps."`
+	Steps       int     `yaml:"steps" default:"1000" group:"Optimization" help:"Optimizer steps."`
 	LR          float64 `yaml:"lr" default:"2e-3" group:"Optimization" help:"Learning rate after warm-up."`
 	LRSchedule  string  `yaml:"lr-schedule" default:"cosine" enum:"cosine,constant" group:"Optimization" help:"Learning rate after warm-up: ${enum}; cosine ends at a tenth."`
 	Warmup      int     `yaml:"warmup" default:"50" group:"Optimization" help:"Steps over which the learning rate rises from 0."`
