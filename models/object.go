@@ -22,7 +22,7 @@ func (o object) has(key string) bool {
 // schema says what a config.json must and must not hold.
 type schema struct {
 	required []string
-	// fixed are the keys that change the mathematics in ways not implemented,
+	// fixed are the keys that change the mathematics beyond what is computed here,
 	// with the one value supported, as compact JSON.
 	fixed map[string]string
 	// harmless are the other keys that transformers writes.

@@ -57,7 +57,8 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 	case errors.As(err, &file): // the parser names the flag it was looking up
 		return fail(errs, file)
 	case err != nil:
-		fmt.Fprintf(errs, "galvani: %v\nRun galvani --help, or --help after a command.\n", err)
+		printError(errs, err)
+		fmt.Fprintln(errs, "Run galvani --help, or --help after a command.")
 		return exitUsage
 	}
 	// A second signal ends the program as usual.
@@ -91,14 +92,19 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// fail prints err, one line for each error it joins, and gives the exit code.
+// printError prints err, a line for each error it joins.
+func printError(w io.Writer, err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(w, "galvani: %s\n", line)
+	}
+}
+
+// fail prints err and gives the exit code.
 func fail(w io.Writer, err error) int {
 	if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
 	}
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintf(w, "galvani: %s\n", line)
-	}
+	printError(w, err)
 	if errors.As(err, &usageError{}) {
 		return exitUsage
 	}
