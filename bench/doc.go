@@ -1,4 +1,5 @@
-// Package bench measures Galvani beside its peers and reports [Result]s.
+// Package bench measures Galvani beside its peers and beside the limits of the
+// machine, and reports [Result]s.
 //
 // The suite train ([Train]) runs training steps of one GPT on Galvani and on
 // Gorgonia's own TapeMachine (package tape). It is made to be fair:
@@ -13,4 +14,7 @@
 //
 // The processes are this program again, started as "bench-child KIND"
 // ([Child]), which the program's main function must provide for.
+//
+// The suite cpu ([CPU]) measures the kernels of package kernel one by one, and
+// what the machine can do at most by loops that do nothing else, in the same run.
 package bench

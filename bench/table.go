@@ -48,3 +48,13 @@ func plural(n int, what string) string {
 	}
 	return fmt.Sprintf("%d %ss", n, what)
 }
+
+// figures returns what prints results for people, a line each as they come.
+func figures(w io.Writer) func(Result) error {
+	head := fmt.Sprintf("%-44s %9s %-8s %7s\n", "", "value", "unit", "of peak")
+	return func(r Result) error {
+		_, err := fmt.Fprintf(w, "%s%-44s %9.1f %-8s %6.1f%%\n", head, r.Name, r.Value, r.Unit, 100*r.OfPeak)
+		head = ""
+		return err
+	}
+}

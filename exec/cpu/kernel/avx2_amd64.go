@@ -253,3 +253,13 @@ func adamWAVX2(p []float32, m []float32, v []float32, g []float32, k *[8]float32
 //
 //go:noescape
 func dropoutAVX2(y []float32, x []float32, block uint64, k *[6]uint32)
+
+// mulAddsAVX2 runs n rounds of z = z x + y on 12 vectors z, zero at first, and is the sum of their elements.
+//
+//go:noescape
+func mulAddsAVX2(n int, x float32, y float32) float32
+
+// triadAVX2 sets y = a + s b by stores past the cache: y starts at a multiple of 64 bytes, and its length is one of whole vectors.
+//
+//go:noescape
+func triadAVX2(y []float32, a []float32, b []float32, s float32)

@@ -5506,6 +5506,110 @@ groupEnd:
 	VZEROUPPER
 	RET
 
+// func mulAddsAVX2(n int, x float32, y float32) float32
+// Requires: AVX, FMA3, SSE
+TEXT ·mulAddsAVX2(SB), NOSPLIT, $0-20
+	MOVQ         n+0(FP), AX
+	VBROADCASTSS x+8(FP), Y0
+	VBROADCASTSS y+12(FP), Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	VXORPS       Y6, Y6, Y6
+	VXORPS       Y7, Y7, Y7
+	VXORPS       Y8, Y8, Y8
+	VXORPS       Y9, Y9, Y9
+	VXORPS       Y10, Y10, Y10
+	VXORPS       Y11, Y11, Y11
+	VXORPS       Y12, Y12, Y12
+	VXORPS       Y13, Y13, Y13
+	TESTQ        AX, AX
+	JZ           done
+
+round:
+	VFMADD213PS Y1, Y0, Y2
+	VFMADD213PS Y1, Y0, Y3
+	VFMADD213PS Y1, Y0, Y4
+	VFMADD213PS Y1, Y0, Y5
+	VFMADD213PS Y1, Y0, Y6
+	VFMADD213PS Y1, Y0, Y7
+	VFMADD213PS Y1, Y0, Y8
+	VFMADD213PS Y1, Y0, Y9
+	VFMADD213PS Y1, Y0, Y10
+	VFMADD213PS Y1, Y0, Y11
+	VFMADD213PS Y1, Y0, Y12
+	VFMADD213PS Y1, Y0, Y13
+	DECQ        AX
+	JNZ         round
+
+done:
+	VADDPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	VADDPS       Y5, Y2, Y2
+	VADDPS       Y6, Y2, Y2
+	VADDPS       Y7, Y2, Y2
+	VADDPS       Y8, Y2, Y2
+	VADDPS       Y9, Y2, Y2
+	VADDPS       Y10, Y2, Y2
+	VADDPS       Y11, Y2, Y2
+	VADDPS       Y12, Y2, Y2
+	VADDPS       Y13, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X0
+	VADDPS       X0, X2, X0
+	VPERMILPS    $0x4e, X0, X1
+	VADDPS       X1, X0, X0
+	VPERMILPS    $0xb1, X0, X1
+	VADDPS       X1, X0, X0
+	MOVSS        X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func triadAVX2(y []float32, a []float32, b []float32, s float32)
+// Requires: AVX, FMA3, MMX+
+TEXT ·triadAVX2(SB), NOSPLIT, $0-76
+	MOVQ         y_base+0(FP), DX
+	MOVQ         a_base+24(FP), BX
+	MOVQ         b_base+48(FP), SI
+	MOVQ         y_len+8(FP), CX
+	XORQ         AX, AX
+	VBROADCASTSS s+72(FP), Y0
+
+unrolled:
+	CMPQ        CX, $+32
+	JL          unrolledEnd
+	VMOVUPS     (SI)(AX*1), Y1
+	VFMADD213PS (BX)(AX*1), Y0, Y1
+	VMOVNTPS    Y1, (DX)(AX*1)
+	VMOVUPS     32(SI)(AX*1), Y1
+	VFMADD213PS 32(BX)(AX*1), Y0, Y1
+	VMOVNTPS    Y1, 32(DX)(AX*1)
+	VMOVUPS     64(SI)(AX*1), Y1
+	VFMADD213PS 64(BX)(AX*1), Y0, Y1
+	VMOVNTPS    Y1, 64(DX)(AX*1)
+	VMOVUPS     96(SI)(AX*1), Y1
+	VFMADD213PS 96(BX)(AX*1), Y0, Y1
+	VMOVNTPS    Y1, 96(DX)(AX*1)
+	ADDQ        $+128, AX
+	SUBQ        $+32, CX
+	JMP         unrolled
+
+unrolledEnd:
+single:
+	CMPQ        CX, $+8
+	JL          singleEnd
+	VMOVUPS     (SI)(AX*1), Y1
+	VFMADD213PS (BX)(AX*1), Y0, Y1
+	VMOVNTPS    Y1, (DX)(AX*1)
+	ADDQ        $+32, AX
+	SUBQ        $+8, CX
+	JMP         single
+
+singleEnd:
+	SFENCE
+	VZEROUPPER
+	RET
+
 DATA blocksAVX2<>+0(SB)/8, $0x0000000000000000
 DATA blocksAVX2<>+8(SB)/8, $0x0000000000000002
 DATA blocksAVX2<>+16(SB)/8, $0x0000000000000001

@@ -5444,6 +5444,148 @@ groupEnd:
 	VZEROUPPER
 	RET
 
+// func mulAddsAVX512(n int, x float32, y float32) float32
+// Requires: AVX, AVX512F, AVX512VL, SSE
+TEXT ·mulAddsAVX512(SB), NOSPLIT, $0-20
+	MOVQ         n+0(FP), AX
+	VBROADCASTSS x+8(FP), Z0
+	VBROADCASTSS y+12(FP), Z1
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+	VPXORD       Z4, Z4, Z4
+	VPXORD       Z5, Z5, Z5
+	VPXORD       Z6, Z6, Z6
+	VPXORD       Z7, Z7, Z7
+	VPXORD       Z8, Z8, Z8
+	VPXORD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	VPXORD       Z11, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+	VPXORD       Z13, Z13, Z13
+	VPXORD       Z14, Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
+	VPXORD       Z18, Z18, Z18
+	VPXORD       Z19, Z19, Z19
+	VPXORD       Z20, Z20, Z20
+	VPXORD       Z21, Z21, Z21
+	VPXORD       Z22, Z22, Z22
+	VPXORD       Z23, Z23, Z23
+	VPXORD       Z24, Z24, Z24
+	VPXORD       Z25, Z25, Z25
+	TESTQ        AX, AX
+	JZ           done
+
+round:
+	VFMADD213PS Z1, Z0, Z2
+	VFMADD213PS Z1, Z0, Z3
+	VFMADD213PS Z1, Z0, Z4
+	VFMADD213PS Z1, Z0, Z5
+	VFMADD213PS Z1, Z0, Z6
+	VFMADD213PS Z1, Z0, Z7
+	VFMADD213PS Z1, Z0, Z8
+	VFMADD213PS Z1, Z0, Z9
+	VFMADD213PS Z1, Z0, Z10
+	VFMADD213PS Z1, Z0, Z11
+	VFMADD213PS Z1, Z0, Z12
+	VFMADD213PS Z1, Z0, Z13
+	VFMADD213PS Z1, Z0, Z14
+	VFMADD213PS Z1, Z0, Z15
+	VFMADD213PS Z1, Z0, Z16
+	VFMADD213PS Z1, Z0, Z17
+	VFMADD213PS Z1, Z0, Z18
+	VFMADD213PS Z1, Z0, Z19
+	VFMADD213PS Z1, Z0, Z20
+	VFMADD213PS Z1, Z0, Z21
+	VFMADD213PS Z1, Z0, Z22
+	VFMADD213PS Z1, Z0, Z23
+	VFMADD213PS Z1, Z0, Z24
+	VFMADD213PS Z1, Z0, Z25
+	DECQ        AX
+	JNZ         round
+
+done:
+	VADDPS        Z3, Z2, Z2
+	VADDPS        Z4, Z2, Z2
+	VADDPS        Z5, Z2, Z2
+	VADDPS        Z6, Z2, Z2
+	VADDPS        Z7, Z2, Z2
+	VADDPS        Z8, Z2, Z2
+	VADDPS        Z9, Z2, Z2
+	VADDPS        Z10, Z2, Z2
+	VADDPS        Z11, Z2, Z2
+	VADDPS        Z12, Z2, Z2
+	VADDPS        Z13, Z2, Z2
+	VADDPS        Z14, Z2, Z2
+	VADDPS        Z15, Z2, Z2
+	VADDPS        Z16, Z2, Z2
+	VADDPS        Z17, Z2, Z2
+	VADDPS        Z18, Z2, Z2
+	VADDPS        Z19, Z2, Z2
+	VADDPS        Z20, Z2, Z2
+	VADDPS        Z21, Z2, Z2
+	VADDPS        Z22, Z2, Z2
+	VADDPS        Z23, Z2, Z2
+	VADDPS        Z24, Z2, Z2
+	VADDPS        Z25, Z2, Z2
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VADDPS        Y0, Y2, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func triadAVX512(y []float32, a []float32, b []float32, s float32)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·triadAVX512(SB), NOSPLIT, $0-76
+	MOVQ         y_base+0(FP), DX
+	MOVQ         a_base+24(FP), BX
+	MOVQ         b_base+48(FP), SI
+	MOVQ         y_len+8(FP), CX
+	XORQ         AX, AX
+	VBROADCASTSS s+72(FP), Z0
+
+unrolled:
+	CMPQ        CX, $+64
+	JL          unrolledEnd
+	VMOVUPS     (SI)(AX*1), Z1
+	VFMADD213PS (BX)(AX*1), Z0, Z1
+	VMOVNTPS    Z1, (DX)(AX*1)
+	VMOVUPS     64(SI)(AX*1), Z1
+	VFMADD213PS 64(BX)(AX*1), Z0, Z1
+	VMOVNTPS    Z1, 64(DX)(AX*1)
+	VMOVUPS     128(SI)(AX*1), Z1
+	VFMADD213PS 128(BX)(AX*1), Z0, Z1
+	VMOVNTPS    Z1, 128(DX)(AX*1)
+	VMOVUPS     192(SI)(AX*1), Z1
+	VFMADD213PS 192(BX)(AX*1), Z0, Z1
+	VMOVNTPS    Z1, 192(DX)(AX*1)
+	ADDQ        $+256, AX
+	SUBQ        $+64, CX
+	JMP         unrolled
+
+unrolledEnd:
+single:
+	CMPQ        CX, $+16
+	JL          singleEnd
+	VMOVUPS     (SI)(AX*1), Z1
+	VFMADD213PS (BX)(AX*1), Z0, Z1
+	VMOVNTPS    Z1, (DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         single
+
+singleEnd:
+	SFENCE
+	VZEROUPPER
+	RET
+
 DATA blocksAVX512<>+0(SB)/8, $0x0000000000000000
 DATA blocksAVX512<>+8(SB)/8, $0x0000000000000004
 DATA blocksAVX512<>+16(SB)/8, $0x0000000000000001

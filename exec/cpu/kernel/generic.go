@@ -20,6 +20,8 @@ var genericInner = &inner{
 	adamW: adamWGeneric, dropout: dropoutGeneric,
 	columnSum: columnSumGeneric, columnMax: columnMaxGeneric,
 	columnExp: columnExpGeneric, columnGrad: columnGradGeneric,
+
+	mulAdds: mulAddsGeneric, chains: len(starts), triad: triadGeneric,
 }
 
 // each applies f to elements.
@@ -184,5 +186,27 @@ func columnGradGeneric(s, d, lse, delta []float32, ld, rows int, scale float32) 
 			p[j] = expGeneric(v - lse[j])
 			d[j] = scale * p[j] * (d[j] - delta[j])
 		}
+	}
+}
+
+// starts are zeros, which the compiler must not know: it makes one chain of
+// equal ones.
+var starts [12]float32
+
+// mulAddsGeneric names its twelve chains so that they stay in registers.
+func mulAddsGeneric(n int, x, y float32) float32 {
+	a, b, c, d, e, f := starts[0], starts[1], starts[2], starts[3], starts[4], starts[5]
+	g, h, i, j, k, l := starts[6], starts[7], starts[8], starts[9], starts[10], starts[11]
+	for range n {
+		a, b, c, d = a*x+y, b*x+y, c*x+y, d*x+y
+		e, f, g, h = e*x+y, f*x+y, g*x+y, h*x+y
+		i, j, k, l = i*x+y, j*x+y, k*x+y, l*x+y
+	}
+	return a + b + c + d + e + f + g + h + i + j + k + l
+}
+
+func triadGeneric(y, a, b []float32, s float32) {
+	for i := range y {
+		y[i] = a[i] + s*b[i]
 	}
 }

@@ -35,6 +35,14 @@ type inner struct {
 	columnMax                           func(m, s []float32, ld, rows int)
 	columnExp                           func(l, s, m []float32, ld, rows int)
 	columnGrad                          columnGradFunc
+
+	// mulAdds runs n rounds of z = z x + y on chains numbers, zero at first,
+	// and gives their sum.
+	mulAdds func(n int, x, y float32) float32
+	chains  int
+	// triad sets y = a + s b. y starts at a multiple of 64 bytes; its length is
+	// a multiple of 16.
+	triad func(y, a, b []float32, s float32)
 }
 
 // tileFunc computes C [rows, cols] = op(A) B (+ C) (+ bias), where rows <= mr,

@@ -60,11 +60,19 @@ func ActiveISA() ISA { return active.Load().isa }
 // SetISA makes later kernel calls use an instruction set, the best for "". It
 // must not be called while a kernel runs. The error is an [*ISAError].
 func SetISA(isa ISA) error {
+	in, err := lookup(isa)
+	if err == nil {
+		active.Store(in)
+	}
+	return err
+}
+
+// lookup finds the inner loops of an instruction set, the best for "".
+func lookup(isa ISA) (*inner, error) {
 	for _, t := range available() {
 		if isa == t.isa || isa == "" {
-			active.Store(t)
-			return nil
+			return t, nil
 		}
 	}
-	return &ISAError{isa, ISAs()}
+	return nil, &ISAError{isa, ISAs()}
 }

@@ -31,6 +31,8 @@ var avx512Inner = &inner{
 	adamW: adamWAVX512, dropout: dropoutAVX512,
 	columnSum: columnSumAVX512, columnMax: columnMaxAVX512,
 	columnExp: columnExpAVX512, columnGrad: columnGradAVX512,
+
+	mulAdds: mulAddsAVX512, chains: 384, triad: triadAVX512,
 }
 
 var avx2Inner = &inner{
@@ -50,4 +52,6 @@ var avx2Inner = &inner{
 	adamW: adamWAVX2, dropout: dropoutAVX2,
 	columnSum: columnSumAVX2, columnMax: columnMaxAVX2,
 	columnExp: columnExpAVX2, columnGrad: columnGradAVX2,
+
+	mulAdds: mulAddsAVX2, chains: 96, triad: triadAVX2,
 }

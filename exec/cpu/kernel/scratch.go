@@ -63,4 +63,7 @@ type tasks struct {
 	dropout  dropoutTask
 	adamW    adamWTask
 	squares  squaresTask
+	peak     peakTask
+	sum      sumTask
+	triad    triadTask
 }

@@ -42,6 +42,7 @@ func emit(s *set) {
 	s.columns()
 	s.adamW()
 	s.dropout()
+	s.peaks()
 	s.writeBlocks()
 	s.writeConstants()
 }

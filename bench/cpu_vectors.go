@@ -1,0 +1,66 @@
+package bench
+
+import (
+	"fmt"
+
+	"github.com/galvani-ml/galvani/exec/cpu/kernel"
+)
+
+// The work of the kernels that memory bounds is the bytes of the operands they
+// must read and write, each counted once.
+
+func (z *cpuSizes) gelu(a *arena) []job {
+	rows := z.elements / z.hidden
+	n := rows * z.hidden
+	x, y, dx := a.floats(n), a.floats(n), a.floats(n)
+	size := fmt.Sprintf("%dx%d", rows, z.hidden)
+	return []job{
+		{streams, "gelu-fp32-" + size, traffic(2 * n), func(p *kernel.Pool) { kernel.GELUTanh(p, y, x) }},
+		{streams, "gelu-grad-fp32-" + size, traffic(3 * n), func(p *kernel.Pool) { kernel.GELUTanhGrad(p, dx, y, x) }},
+	}
+}
+
+func (z *cpuSizes) layerNorm(a *arena) []job {
+	cols := z.width
+	rows := z.elements / cols
+	n := rows * cols
+	x, y, dx := a.floats(n), a.floats(n), a.floats(n)
+	mean, rstd := a.floats(rows), a.floats(rows)
+	gamma, beta, dgamma, dbeta := a.floats(cols), a.floats(cols), a.floats(cols), a.floats(cols)
+	size := fmt.Sprintf("%dx%d", rows, cols)
+	return []job{
+		{streams, "layer-norm-fp32-" + size, traffic(2 * n), func(p *kernel.Pool) {
+			kernel.LayerNorm(p, y, mean, rstd, x, gamma, beta, rows, cols, 1e-5)
+		}},
+		{streams, "layer-norm-grad-fp32-" + size, traffic(3 * n), func(p *kernel.Pool) {
+			kernel.LayerNormGrad(p, dx, dgamma, dbeta, y, x, gamma, mean, rstd, rows, cols, false)
+		}},
+	}
+}
+
+// crossEntropy's gradient takes the place of the logits, as in training.
+func (z *cpuSizes) crossEntropy(a *arena) []job {
+	rows, cols := z.lossRows, z.vocab
+	logits, lse, targets := a.floats(rows*cols), a.floats(rows), make([]int32, rows)
+	for i := range targets {
+		targets[i] = int32(i * 97 % cols)
+	}
+	scale := 1 / float64(rows)
+	size := fmt.Sprintf("%dx%d", rows, cols)
+	return []job{
+		{reads, "cross-entropy-fp32-" + size, traffic(rows * cols), func(p *kernel.Pool) {
+			kernel.CrossEntropy(p, lse, logits, targets, cols, cols, scale)
+		}},
+		{updates, "cross-entropy-grad-fp32-" + size, traffic(2 * rows * cols), func(p *kernel.Pool) {
+			kernel.CrossEntropyGrad(p, logits, logits, lse, targets, cols, cols, float32(scale))
+		}},
+	}
+}
+
+func (z *cpuSizes) adamW(a *arena) []job {
+	n := z.elements
+	param, m, v, grad := a.floats(n), a.floats(n), a.floats(n), a.floats(n)
+	clear(v) // no square is negative
+	args := kernel.AdamWArgs{LR: learningRate, Beta1: beta1, Beta2: beta2, Eps: epsilon, WeightDecay: 0.1, Step: 10, GradScale: 1}
+	return []job{{updates, fmt.Sprintf("adamw-fp32-%d", n), traffic(7 * n), func(p *kernel.Pool) { kernel.AdamW(p, param, m, v, grad, args) }}}
+}
