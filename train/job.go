@@ -14,8 +14,14 @@ import (
 	"github.com/galvani-ml/galvani/models"
 )
 
-// endTimeout is how long workers may take to end by themselves.
-const endTimeout = 2 * time.Second
+const (
+	// crashTimeout is how long a failed job waits for a process whose crash
+	// may be the reason.
+	crashTimeout = 500 * time.Millisecond
+	// endTimeout is how long workers may take to end by themselves. With a
+	// lease of 2 s before it, a job ends within 5 s of any failure.
+	endTimeout = 1500 * time.Millisecond
+)
 
 // job is a run under way, seen from the coordinator.
 type job struct {
@@ -246,7 +252,7 @@ func (j *job) saved(r savedReport) error {
 // killed or crashed explains what the others report.
 func (j *job) cause(c *comm.Coordinator, err error) error {
 	c.Abort(err)
-	if exit := j.firstCrash(endTimeout); exit != nil {
+	if exit := j.firstCrash(crashTimeout); exit != nil {
 		return exit
 	}
 	var peer *comm.PeerError
