@@ -41,16 +41,6 @@ type Shard struct {
 // Part is one of Count equal parts of a dimension.
 type Part struct{ Index, Count int }
 
-// Whole reports whether the shard is the whole parameter.
-func (s *Shard) Whole() bool {
-	for _, p := range s.Parts {
-		if p.Count > 1 {
-			return false
-		}
-	}
-	return true
-}
-
 // Whole returns the model as one stage, not partitioned.
 func Whole(m *Model) *Stage {
 	s := &Stage{Graph: m.Graph, Inputs: m.Inputs, States: m.States, Logits: m.Logits, Loss: m.Loss}

@@ -154,8 +154,6 @@ func (j *job) follow(ctx context.Context, c *comm.Coordinator) error {
 // handle takes in one event.
 func (j *job) handle(e comm.Event) error {
 	switch e.Kind {
-	case eventReady:
-		return nil
 	case eventStep:
 		var r stepReport
 		if err := json.Unmarshal(e.Data, &r); err != nil {

@@ -65,7 +65,7 @@ func Run(ctx context.Context, c Config, o Output) error {
 	if err != nil {
 		return err
 	}
-	r.UnigramEntropy, r.Seconds = s.data.UnigramEntropy(), time.Since(started).Seconds()
+	r.UnigramEntropy, r.Seconds = s.entropy, time.Since(started).Seconds()
 	if r.Step < spec.Config.Steps {
 		p.fact("stopped", "after step %d, as asked; continue with: galvani train --resume --out %s", r.Step, spec.Out)
 	} else if err := s.sample(ctx, r); err != nil {

@@ -19,9 +19,11 @@ import (
 // setup is what a run needs before any worker starts.
 type setup struct {
 	config    Config
+	say       func(name, format string, args ...any) // tells the user
 	model     models.Config
 	tokenizer tokenizer.Tokenizer // nil where the data is tokens and nothing brings one
 	data      *data.Dataset
+	entropy   float64      // of the training tokens as unigrams, in nats
 	options   data.Options // for workers
 	plan      *parallel.Plan
 	reasons   []string  // why this plan; none where the user gave it
@@ -34,7 +36,7 @@ func newSetup(ctx context.Context, c Config, say func(name, format string, args 
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	s := &setup{config: c, weights: c.Init}
+	s := &setup{config: c, weights: c.Init, say: say}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -48,10 +50,10 @@ func newSetup(ctx context.Context, c Config, say func(name, format string, args 
 			return nil, fmt.Errorf("--resume: the run has taken %d steps already; ask for more with --steps", s.manifest.Step)
 		}
 	}
-	for _, prepare := range []func(context.Context, func(string, string, ...any)) error{
+	for _, prepare := range []func(context.Context) error{
 		s.openModel, s.choosePlan, s.openTokenizer, s.sizeModel, s.openData,
 	} {
-		if err := prepare(ctx, say); err != nil {
+		if err := prepare(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -65,7 +67,7 @@ func (s *setup) close() {
 }
 
 // openModel finds the configuration of the model.
-func (s *setup) openModel(context.Context, func(string, string, ...any)) (err error) {
+func (s *setup) openModel(context.Context) (err error) {
 	if s.weights == "" {
 		s.model, err = models.Preset(s.config.Model)
 		return err
@@ -103,7 +105,7 @@ func modelDir(dir string) (string, error) {
 
 // openTokenizer loads the tokenizer that the model brings, or trains one where
 // the data is text.
-func (s *setup) openTokenizer(ctx context.Context, say func(string, string, ...any)) error {
+func (s *setup) openTokenizer(ctx context.Context) error {
 	if s.weights != "" {
 		t, err := tokenizer.Load(s.weights)
 		if err == nil {
@@ -124,7 +126,7 @@ func (s *setup) openTokenizer(ctx context.Context, say func(string, string, ...a
 	if s.weights != "" {
 		return fmt.Errorf("--init %s: it has no tokenizer, and --data %s is text; add its tokenizer.json, or give tokens in a .bin file", s.weights, s.config.Data)
 	}
-	say("tokenizer", "byte-level BPE of %d tokens, trained on %s (kept for the next run)", s.config.Vocab, s.config.Data)
+	s.say("tokenizer", "byte-level BPE of %d tokens, trained on %s (kept for the next run)", s.config.Vocab, s.config.Data)
 	s.tokenizer, err = data.TrainTokenizer(ctx, corpus, tokenizer.TrainOptions{
 		VocabSize: s.config.Vocab, Special: specialTokens(s.model),
 	}, "")
@@ -145,7 +147,7 @@ func specialTokens(m models.Config) []string {
 func masked(m models.Config) bool { return m.Type() == "bert" }
 
 // sizeModel fits a model trained from scratch to its tokenizer and sequences.
-func (s *setup) sizeModel(context.Context, func(string, string, ...any)) (err error) {
+func (s *setup) sizeModel(context.Context) (err error) {
 	if s.weights != "" {
 		if n := s.model.Vocab(); s.tokenizer != nil && s.tokenizer.VocabSize() > n {
 			return fmt.Errorf("%s: the tokenizer has %d tokens, the model a vocabulary of %d", s.weights, s.tokenizer.VocabSize(), n)
@@ -166,7 +168,7 @@ func (s *setup) sizeModel(context.Context, func(string, string, ...any)) (err er
 }
 
 // openData tokenizes the data where it must be, and checks it.
-func (s *setup) openData(ctx context.Context, say func(string, string, ...any)) error {
+func (s *setup) openData(ctx context.Context) error {
 	o, err := dataOptions(s.model, s.tokenizer, s.config.Data, s.config.Labels)
 	if err != nil {
 		return err
@@ -178,9 +180,9 @@ func (s *setup) openData(ctx context.Context, say func(string, string, ...any)) 
 	}
 	o.Source, o.Tokenizer, o.Trusted = s.data.TokensPath(), nil, true
 	s.options = o
-	entropy := s.data.UnigramEntropy()
-	say("data", "%s: %d training tokens, %d for validation, vocabulary %d, unigram entropy %.4f nats",
-		s.config.Data, s.data.TrainTokens(), s.data.ValTokens(), s.model.Vocab(), entropy)
+	s.entropy = s.data.UnigramEntropy()
+	s.say("data", "%s: %d training tokens, %d for validation, vocabulary %d, unigram entropy %.4f nats",
+		s.config.Data, s.data.TrainTokens(), s.data.ValTokens(), s.model.Vocab(), s.entropy)
 	return nil
 }
 
@@ -212,7 +214,7 @@ func dataOptions(m models.Config, t tokenizer.Tokenizer, source, labels string) 
 }
 
 // choosePlan reads the plan, or makes one for the workers.
-func (s *setup) choosePlan(context.Context, func(string, string, ...any)) (err error) {
+func (s *setup) choosePlan(context.Context) (err error) {
 	c, facts := &s.config, parallel.Facts{Blocks: s.model.Layers()}
 	if c.Plan == "auto" {
 		if c.Workers == 0 {

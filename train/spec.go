@@ -33,7 +33,6 @@ type Spec struct {
 
 // Kinds of events that workers report.
 const (
-	eventReady = "ready"
 	eventStep  = "step"
 	eventVal   = "val"
 	eventSaved = "saved"
@@ -42,12 +41,6 @@ const (
 
 // commandStop asks the workers to save and end after the current step.
 const commandStop = "stop"
-
-// readyReport says that a worker is set up.
-type readyReport struct {
-	PlannedBytes int64
-	Planned      string // by class
-}
 
 // stepReport is one worker's view of a step. Loss and norm are the whole job's.
 type stepReport struct {

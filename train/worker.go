@@ -101,11 +101,7 @@ func serve(ctx context.Context, member *comm.Member) error {
 		return err
 	}
 	defer r.close()
-	l := &loop{rank: r, member: member}
-	if err := l.report(eventReady, readyReport{plannedBytes(program), program.Memory().String()}); err != nil {
-		return err
-	}
-	return l.run(ctx)
+	return (&loop{rank: r, member: member}).run(ctx)
 }
 
 // loop takes the steps of a worker and reports them.

@@ -56,7 +56,6 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"losses":   cmdLosses,
 			"logits":   cmdLogits,
-			"field":    cmdField,
 			"truncate": cmdTruncate,
 			"garble":   cmdGarble,
 			"tokens":   cmdTokens,
@@ -164,30 +163,6 @@ func readNPY(ts *testscript.TestScript, path string) (shape string, x []float32)
 		x = append(x, math.Float32frombits(binary.LittleEndian.Uint32(data)))
 	}
 	return shape, x
-}
-
-// cmdField is `field FILE KEY OP VALUE`: the JSON object in FILE has a number
-// under KEY that is < or > VALUE, itself a number or another key.
-func cmdField(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 4 {
-		ts.Fatalf("usage: field FILE KEY OP VALUE")
-	}
-	var object map[string]any
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &object))
-	number := func(key string) float64 {
-		if v, err := strconv.ParseFloat(key, 64); err == nil {
-			return v
-		}
-		v, ok := object[key].(float64)
-		if !ok {
-			ts.Fatalf("%s has no number %q", args[0], key)
-		}
-		return v
-	}
-	x, y := number(args[1]), number(args[3])
-	if args[2] == "<" && !(x < y) || args[2] == ">" && !(x > y) {
-		ts.Fatalf("%s is %g, want it %s %s (%g)", args[1], x, args[2], args[3], y)
-	}
 }
 
 // offset reads a position in a file; negative ones count from its end.
