@@ -90,12 +90,12 @@ func isLimit(name string) bool {
 // kindOf is the name of a kernel up to its sizes: gemm-fp32-NN-256x768x768-2t is
 // a gemm-fp32.
 func kindOf(name string) string {
-	const precision = "fp32"
-	before, _, ok := strings.Cut(name, "-"+precision)
-	if !ok {
-		return name
+	for _, precision := range []string{"-fp32", "-bf16"} {
+		if before, _, ok := strings.Cut(name, precision); ok {
+			return before + precision
+		}
 	}
-	return before + "-" + precision
+	return name
 }
 
 //go:embed chart.svg.tmpl
