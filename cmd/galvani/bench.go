@@ -12,8 +12,21 @@ import (
 
 // benchCmd is `galvani bench`.
 type benchCmd struct {
-	Train benchTrainCmd `cmd:"" help:"Training steps, beside the same model on other frameworks: tokens/s, GFLOP/s, share of the peak, memory, allocation."`
-	CPU   benchCPUCmd   `cmd:"" name:"cpu" help:"Kernels at the sizes of GPT-2 124M beside the limits of this machine: GFLOP/s, GB/s, share of the peak."`
+	Train    benchTrainCmd    `cmd:"" help:"Training steps, beside the same model on other frameworks: tokens/s, GFLOP/s, share of the peak, memory, allocation."`
+	CPU      benchCPUCmd      `cmd:"" name:"cpu" help:"Kernels at the sizes of GPT-2 124M beside the limits of this machine: GFLOP/s, GB/s, share of the peak."`
+	Generate benchGenerateCmd `cmd:"" help:"Text generation by GPT-2 124M, one sequence: tokens/s, share of what memory bandwidth allows."`
+}
+
+// benchGenerateCmd is `galvani bench generate`.
+type benchGenerateCmd struct {
+	Tokens  int  `default:"32" help:"Tokens to generate at each context length."`
+	Threads int  `placeholder:"N" help:"Threads. Default: one for each processor."`
+	JSON    bool `help:"Print one JSON object a line."`
+}
+
+// Run measures.
+func (c *benchGenerateCmd) Run(ctx context.Context, s *streams) error {
+	return bench.Generate(ctx, bench.GenerateOptions{Tokens: c.Tokens, Threads: c.Threads, JSON: c.JSON}, s.out)
 }
 
 // benchTrainCmd is `galvani bench train`.

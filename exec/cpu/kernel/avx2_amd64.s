@@ -2443,7 +2443,7 @@ store:
 	RET
 
 // func dots2AVX2(k int, a *float32, lda int, b *float32, ldb int, out *float32)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·dots2AVX2(SB), NOSPLIT, $0-48
 	MOVQ   a+8(FP), AX
 	MOVQ   lda+16(FP), CX
@@ -2463,6 +2463,9 @@ TEXT ·dots2AVX2(SB), NOSPLIT, $0-48
 	MOVQ   AX, R9
 	MOVQ   k+0(FP), CX
 	XORQ   AX, AX
+	MOVQ   ldb+32(FP), R10
+	SHLQ   $0x02, R10
+	LEAQ   (R9)(R10*1), R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -2475,6 +2478,8 @@ TEXT ·dots2AVX2(SB), NOSPLIT, $0-48
 single:
 	CMPQ        CX, $+8
 	JL          singleEnd
+	PREFETCHT0  (R10)(AX*4)
+	PREFETCHT0  64(R10)(AX*4)
 	VMOVUPS     (SI)(AX*1), Y8
 	VMOVUPS     (DI)(AX*1), Y9
 	VMOVUPS     (R8)(AX*1), Y10
@@ -2496,9 +2501,11 @@ single:
 singleEnd:
 	TESTQ       CX, CX
 	JZ          done
-	LEAQ        tailsAVX2<>+32(SB), R10
+	LEAQ        tailsAVX2<>+32(SB), R11
 	NEGQ        CX
-	VMOVUPS     (R10)(CX*4), Y8
+	VMOVUPS     (R11)(CX*4), Y8
+	PREFETCHT0  (R10)(AX*4)
+	PREFETCHT0  64(R10)(AX*4)
 	VMASKMOVPS  (SI)(AX*1), Y8, Y9
 	VMASKMOVPS  (DI)(AX*1), Y8, Y10
 	VMASKMOVPS  (R8)(AX*1), Y8, Y11
@@ -2576,7 +2583,7 @@ done:
 	RET
 
 // func dots1AVX2(k int, a *float32, lda int, b *float32, ldb int, out *float32)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·dots1AVX2(SB), NOSPLIT, $0-48
 	MOVQ   a+8(FP), AX
 	MOVQ   lda+16(FP), CX
@@ -2594,6 +2601,9 @@ TEXT ·dots1AVX2(SB), NOSPLIT, $0-48
 	MOVQ   AX, R8
 	MOVQ   k+0(FP), CX
 	XORQ   AX, AX
+	MOVQ   ldb+32(FP), R9
+	SHLQ   $0x02, R9
+	LEAQ   (R8)(R9*1), R9
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -2602,6 +2612,8 @@ TEXT ·dots1AVX2(SB), NOSPLIT, $0-48
 single:
 	CMPQ        CX, $+8
 	JL          singleEnd
+	PREFETCHT0  (R9)(AX*4)
+	PREFETCHT0  64(R9)(AX*4)
 	VMOVUPS     (BX)(AX*1), Y4
 	VMOVUPS     (SI)(AX*1), Y5
 	VMOVUPS     (DI)(AX*1), Y6
@@ -2618,9 +2630,11 @@ single:
 singleEnd:
 	TESTQ       CX, CX
 	JZ          done
-	LEAQ        tailsAVX2<>+32(SB), R9
+	LEAQ        tailsAVX2<>+32(SB), R10
 	NEGQ        CX
-	VMOVUPS     (R9)(CX*4), Y4
+	VMOVUPS     (R10)(CX*4), Y4
+	PREFETCHT0  (R9)(AX*4)
+	PREFETCHT0  64(R9)(AX*4)
 	VMASKMOVPS  (BX)(AX*1), Y4, Y5
 	VMASKMOVPS  (SI)(AX*1), Y4, Y6
 	VMASKMOVPS  (DI)(AX*1), Y4, Y7

@@ -2246,7 +2246,7 @@ store:
 	RET
 
 // func dots4AVX512(k int, a *float32, lda int, b *float32, ldb int, out *float32)
-// Requires: AVX, AVX512F, AVX512VL, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
 TEXT ·dots4AVX512(SB), NOSPLIT, $0-48
 	MOVQ   a+8(FP), AX
 	MOVQ   lda+16(FP), CX
@@ -2270,6 +2270,9 @@ TEXT ·dots4AVX512(SB), NOSPLIT, $0-48
 	MOVQ   AX, R11
 	MOVQ   k+0(FP), CX
 	XORQ   AX, AX
+	MOVQ   ldb+32(FP), R12
+	SHLQ   $0x02, R12
+	LEAQ   (R11)(R12*1), R12
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2290,6 +2293,10 @@ TEXT ·dots4AVX512(SB), NOSPLIT, $0-48
 single:
 	CMPQ        CX, $+16
 	JL          singleEnd
+	PREFETCHT0  (R12)(AX*4)
+	PREFETCHT0  64(R12)(AX*4)
+	PREFETCHT0  128(R12)(AX*4)
+	PREFETCHT0  192(R12)(AX*4)
 	VMOVUPS     (R8)(AX*1), Z16
 	VMOVUPS     (R9)(AX*1), Z17
 	VMOVUPS     (R10)(AX*1), Z18
@@ -2321,9 +2328,13 @@ single:
 singleEnd:
 	TESTQ       CX, CX
 	JZ          done
-	MOVQ        $0xffffffff, R12
-	BZHIQ       CX, R12, R12
-	KMOVW       R12, K1
+	MOVQ        $0xffffffff, R13
+	BZHIQ       CX, R13, R13
+	KMOVW       R13, K1
+	PREFETCHT0  (R12)(AX*4)
+	PREFETCHT0  64(R12)(AX*4)
+	PREFETCHT0  128(R12)(AX*4)
+	PREFETCHT0  192(R12)(AX*4)
 	VMOVUPS.Z   (R8)(AX*1), K1, Z16
 	VMOVUPS.Z   (R9)(AX*1), K1, Z17
 	VMOVUPS.Z   (R10)(AX*1), K1, Z18
@@ -2499,7 +2510,7 @@ done:
 	RET
 
 // func dots2AVX512(k int, a *float32, lda int, b *float32, ldb int, out *float32)
-// Requires: AVX, AVX512F, AVX512VL, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
 TEXT ·dots2AVX512(SB), NOSPLIT, $0-48
 	MOVQ   a+8(FP), AX
 	MOVQ   lda+16(FP), CX
@@ -2519,6 +2530,9 @@ TEXT ·dots2AVX512(SB), NOSPLIT, $0-48
 	MOVQ   AX, R9
 	MOVQ   k+0(FP), CX
 	XORQ   AX, AX
+	MOVQ   ldb+32(FP), R10
+	SHLQ   $0x02, R10
+	LEAQ   (R9)(R10*1), R10
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2531,6 +2545,10 @@ TEXT ·dots2AVX512(SB), NOSPLIT, $0-48
 single:
 	CMPQ        CX, $+16
 	JL          singleEnd
+	PREFETCHT0  (R10)(AX*4)
+	PREFETCHT0  64(R10)(AX*4)
+	PREFETCHT0  128(R10)(AX*4)
+	PREFETCHT0  192(R10)(AX*4)
 	VMOVUPS     (SI)(AX*1), Z8
 	VMOVUPS     (DI)(AX*1), Z9
 	VMOVUPS     (R8)(AX*1), Z10
@@ -2552,9 +2570,13 @@ single:
 singleEnd:
 	TESTQ       CX, CX
 	JZ          done
-	MOVQ        $0xffffffff, R10
-	BZHIQ       CX, R10, R10
-	KMOVW       R10, K1
+	MOVQ        $0xffffffff, R11
+	BZHIQ       CX, R11, R11
+	KMOVW       R11, K1
+	PREFETCHT0  (R10)(AX*4)
+	PREFETCHT0  64(R10)(AX*4)
+	PREFETCHT0  128(R10)(AX*4)
+	PREFETCHT0  192(R10)(AX*4)
 	VMOVUPS.Z   (SI)(AX*1), K1, Z8
 	VMOVUPS.Z   (DI)(AX*1), K1, Z9
 	VMOVUPS.Z   (R8)(AX*1), K1, Z10
@@ -2648,7 +2670,7 @@ done:
 	RET
 
 // func dots1AVX512(k int, a *float32, lda int, b *float32, ldb int, out *float32)
-// Requires: AVX, AVX512F, AVX512VL, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2, MMX+
 TEXT ·dots1AVX512(SB), NOSPLIT, $0-48
 	MOVQ   a+8(FP), AX
 	MOVQ   lda+16(FP), CX
@@ -2666,6 +2688,9 @@ TEXT ·dots1AVX512(SB), NOSPLIT, $0-48
 	MOVQ   AX, R8
 	MOVQ   k+0(FP), CX
 	XORQ   AX, AX
+	MOVQ   ldb+32(FP), R9
+	SHLQ   $0x02, R9
+	LEAQ   (R8)(R9*1), R9
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2674,6 +2699,10 @@ TEXT ·dots1AVX512(SB), NOSPLIT, $0-48
 single:
 	CMPQ        CX, $+16
 	JL          singleEnd
+	PREFETCHT0  (R9)(AX*4)
+	PREFETCHT0  64(R9)(AX*4)
+	PREFETCHT0  128(R9)(AX*4)
+	PREFETCHT0  192(R9)(AX*4)
 	VMOVUPS     (BX)(AX*1), Z4
 	VMOVUPS     (SI)(AX*1), Z5
 	VMOVUPS     (DI)(AX*1), Z6
@@ -2690,9 +2719,13 @@ single:
 singleEnd:
 	TESTQ       CX, CX
 	JZ          done
-	MOVQ        $0xffffffff, R9
-	BZHIQ       CX, R9, R9
-	KMOVW       R9, K1
+	MOVQ        $0xffffffff, R10
+	BZHIQ       CX, R10, R10
+	KMOVW       R10, K1
+	PREFETCHT0  (R9)(AX*4)
+	PREFETCHT0  64(R9)(AX*4)
+	PREFETCHT0  128(R9)(AX*4)
+	PREFETCHT0  192(R9)(AX*4)
 	VMOVUPS.Z   (BX)(AX*1), K1, Z4
 	VMOVUPS.Z   (SI)(AX*1), K1, Z5
 	VMOVUPS.Z   (DI)(AX*1), K1, Z6

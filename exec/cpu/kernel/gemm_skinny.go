@@ -23,7 +23,7 @@ const (
 	// prefetches, over stripTiles tiles of columns.
 	thinM, stripDepth, stripTiles = 2, 16, 16
 	// skinnyWork is how many elements of B a worker claims, about.
-	skinnyWork = 1 << 14
+	skinnyWork = 1 << 16
 	// dotColumns is the number of rows of B a dots call takes.
 	dotColumns = 4
 )
@@ -87,7 +87,11 @@ func (t *skinnyTask) bias(col int) []float32 {
 func (t *skinnyTask) strip(col int) {
 	end := min(col+t.width, t.g.N)
 	for k := 0; k < t.kc; k += t.depth {
+		ahead := min(t.depth, t.kc-k-t.depth)
 		for j := col; j < end; j += t.in.nr {
+			if t.in.prefetch != nil && ahead > 0 {
+				t.in.prefetch(t.g.B[(k+t.depth)*t.g.LDB+j:], t.g.LDB, ahead, min(t.in.nr, end-j))
+			}
 			t.tile(k, min(t.depth, t.kc-k), j, min(t.in.nr, end-j))
 		}
 	}

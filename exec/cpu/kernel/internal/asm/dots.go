@@ -27,8 +27,15 @@ func (s *set) dots(rows int) {
 	l.rows("b", "ldb", 4)
 	Load(Param("k"), l.left)
 	XORQ(l.at, l.at)
+	// The next four rows of B, which mostly follow these: the processor itself
+	// loses track where a row, or a page, ends.
+	ahead := GP64()
+	LEAQ(Mem{Base: l.base["b3"], Index: stride("ldb"), Scale: 1}, ahead)
 	acc := s.accumulators(4 * rows)
 	l.each(1, func(u int, masked bool) {
+		for line := 0; line < 4*s.bytes(); line += 64 {
+			PREFETCHT0(Mem{Base: ahead, Index: l.at, Scale: 4, Disp: line})
+		}
 		var b [4]reg.VecVirtual
 		for j := range b {
 			b[j] = l.load(fmt.Sprint("b", j), u, masked)
