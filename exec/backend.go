@@ -5,7 +5,8 @@ import "github.com/galvani-ml/galvani/graph"
 // Backend computes on one kind of device.
 type Backend interface {
 	// Lower makes the kernel of an operation. It is called once an operation,
-	// when a stage is compiled.
+	// when a stage is compiled; also for each [Fused] pair that it might have a
+	// kernel for, and returns [ErrNotFused] if it has none.
 	Lower(Call) (*Kernel, error)
 	// Overhead is the memory in bytes that the back end takes for itself.
 	Overhead() int64
@@ -31,7 +32,7 @@ type Optimizer interface {
 }
 
 // Call describes one operation to be lowered. Besides the graph's operations
-// there is [Assign].
+// there are [Assign] and [Fused].
 type Call struct {
 	Spec graph.Spec
 	Tag  graph.Tag

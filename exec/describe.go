@@ -38,7 +38,7 @@ func (p *Program) Describe() string {
 }
 
 func (p *Program) describe(b *strings.Builder, s *step) {
-	fmt.Fprintf(b, "%4d %-18s %-2d %-16s", s.pos, p.kinds[s.kind].name, s.tag.Layer, s.tag.Name)
+	fmt.Fprintf(b, "%4d %-33s %-2d %-16s", s.pos, p.kinds[s.kind].name, s.tag.Layer, s.tag.Name)
 	for k, v := range s.out {
 		fmt.Fprintf(b, " %v", v)
 		switch s.modes[k] {

@@ -15,6 +15,14 @@
 // (activation checkpointing) as late as possible. The order depends on the graph
 // alone, so the ranks of a group meet in their collectives.
 //
+// # Passes
+//
+// Where the back end has a kernel for an operation and one that reads its
+// result, both become one instruction: see [Fused]. A product so applies the
+// activation, adds the residual, or multiplies by the activation's slope while
+// its result is in cache. [Options] can turn this off; no bit of any result
+// changes.
+//
 // # Memory
 //
 // The arena has these parts, in this order:

@@ -2,6 +2,7 @@ package exec
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/galvani-ml/galvani/graph"
@@ -24,6 +25,8 @@ type Options struct {
 	// LossReplica says that another rank reports the same loss, so that this
 	// one must not.
 	LossReplica bool
+	// Disable turns passes off.
+	Disable []Pass
 }
 
 // Program is a compiled stage. It is not changed by running, so several
@@ -63,6 +66,11 @@ func Compile(stage *graph.Stage, b Backend, o Options) (*Program, error) {
 	if o.Train && o.Borrow {
 		return nil, errors.New("exec: a program that trains needs parameters of its own: Train and Borrow exclude each other")
 	}
+	for _, pass := range o.Disable {
+		if pass != Epilogue {
+			return nil, fmt.Errorf("exec: cannot disable the pass %q: there is %s", pass, Epilogue)
+		}
+	}
 	c := &compiler{
 		Program: &Program{
 			stage: stage, backend: b, opts: o,
@@ -90,6 +98,8 @@ func Compile(stage *graph.Stage, b Backend, o Options) (*Program, error) {
 type compiler struct {
 	*Program
 	uses    map[ref]int
+	users   map[ref][]*G.Node
+	pending map[*G.Node]bool // the operations of the pass that is being filled
 	leaves  map[*G.Node]*value
 	results map[*G.Node][]*value
 	sums    map[ref][]*shard // the gradients that a value is a term of
@@ -132,7 +142,7 @@ func (c *compiler) addPasses() error {
 	if !c.opts.Train {
 		backward = nil
 	}
-	c.uses = countUses(slices.Concat(roots, backward))
+	c.uses, c.users = countUses(slices.Concat(roots, backward))
 	order := newOrderer()
 	for _, r := range roots {
 		order.visit(r)

@@ -113,6 +113,9 @@ func (plainBackend) Alloc(n int) []float32 { return make([]float32, n) }
 func (plainBackend) Free([]float32)        {}
 
 func (plainBackend) Lower(c exec.Call) (*exec.Kernel, error) {
+	if _, ok := c.Spec.(exec.Fused); ok {
+		return nil, exec.ErrNotFused
+	}
 	return &exec.Kernel{Run: func(a *exec.Args) error {
 		e := graph.Eval{Out: graph.Operand{Type: c.Out[0], Data: make([]float64, c.Out[0].Size())}}
 		for i, x := range a.In {

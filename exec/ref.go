@@ -35,19 +35,20 @@ func refOf(n *G.Node) ref {
 func free(n *G.Node) bool { return refOf(n).node != n }
 
 // countUses counts how often each value is read by what roots depend on, and
-// by being a root.
-func countUses(roots []*G.Node) map[ref]int {
-	uses := map[ref]int{}
+// by being a root. users are the operations that read it.
+func countUses(roots []*G.Node) (uses map[ref]int, users map[ref][]*G.Node) {
+	uses, users = map[ref]int{}, map[ref][]*G.Node{}
 	for _, n := range graph.Order(roots...) {
 		if free(n) {
 			continue
 		}
 		for _, c := range graph.Children(n) {
 			uses[refOf(c)]++
+			users[refOf(c)] = append(users[refOf(c)], n)
 		}
 	}
 	for _, r := range roots {
 		uses[refOf(r)]++
 	}
-	return uses
+	return uses, users
 }

@@ -99,7 +99,14 @@ func (c *compiler) leaf(n *G.Node) (*value, error) {
 }
 
 func (c *compiler) lowerAll(nodes []*G.Node) error {
+	c.pending = map[*G.Node]bool{}
 	for _, n := range nodes {
+		c.pending[n] = true
+	}
+	for _, n := range nodes {
+		if c.results[n] != nil {
+			continue // fused with an operation before it
+		}
 		if err := c.lower(n); err != nil {
 			return err
 		}
@@ -112,6 +119,9 @@ func (c *compiler) lowerAll(nodes []*G.Node) error {
 func (c *compiler) lower(n *G.Node) error {
 	call, err := c.call(n)
 	if err != nil {
+		return err
+	}
+	if done, err := c.fuse(n, call); done || err != nil {
 		return err
 	}
 	c.layer = call.Tag.Layer

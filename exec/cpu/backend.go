@@ -60,6 +60,9 @@ func (b *Backend) AdamW(p exec.Param, a exec.AdamW, gradScale float64, decay boo
 // Lower makes the kernel of an operation by the table.
 func (b *Backend) Lower(c exec.Call) (*exec.Kernel, error) {
 	lower := lookup(c.Spec.Kind())
+	if _, ok := c.Spec.(exec.Fused); ok && lower == nil {
+		return nil, exec.ErrNotFused
+	}
 	if lower == nil {
 		return nil, fmt.Errorf("no kernel on the CPU: there are %s; Register adds one", strings.Join(kinds(), ", "))
 	}
@@ -96,14 +99,26 @@ var (
 		"rms_norm":           lowering(rmsNorm),
 		"rms_norm_grad":      lowering(rmsNormGrad),
 		"slice":              lowering(slice),
+
+		"linear+activation":                 lowering(fused),
+		"linear+add":                        lowering(fused),
+		"linear_input_grad+activation_grad": lowering(fused),
+		"linear_input_grad+add":             lowering(fused),
 	}
 )
 
 // Register sets the lowering of a kind of operation, in place of an earlier
-// one. It is meant to be called while a program starts.
+// one. It is meant to be called while a program starts. Pairs of operations
+// that the kind is one of are not fused any more, unless they are registered
+// after it.
 func Register(kind string, lower LowerFunc) {
 	tableLock.Lock()
 	defer tableLock.Unlock()
+	for other := range table {
+		if slices.Contains(strings.Split(other, "+"), kind) {
+			delete(table, other)
+		}
+	}
 	table[kind] = lower
 }
 

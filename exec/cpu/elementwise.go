@@ -8,14 +8,15 @@ import (
 	"github.com/galvani-ml/galvani/graph"
 )
 
-// Value and slope of each activation function.
+// Value and slope of each activation function, and its name as an epilogue.
 var functions = map[graph.Function]struct {
 	value func(p *kernel.Pool, y, x []float32)
 	slope func(p *kernel.Pool, dx, dy, x []float32)
+	fused kernel.Function
 }{
-	graph.GELUTanh: {kernel.GELUTanh, kernel.GELUTanhGrad},
-	graph.GELUErf:  {kernel.GELUErf, kernel.GELUErfGrad},
-	graph.SiLU:     {kernel.SiLU, kernel.SiLUGrad},
+	graph.GELUTanh: {kernel.GELUTanh, kernel.GELUTanhGrad, kernel.GELUTanhFunction},
+	graph.GELUErf:  {kernel.GELUErf, kernel.GELUErfGrad, kernel.GELUErfFunction},
+	graph.SiLU:     {kernel.SiLU, kernel.SiLUGrad, kernel.SiLUFunction},
 }
 
 func activation(p *kernel.Pool, s graph.Activation, _ exec.Call) (*exec.Kernel, error) {

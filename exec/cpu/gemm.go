@@ -7,8 +7,8 @@ import (
 )
 
 // product is a kernel for C [m, n] = op(A) op(B), A and B being operands of
-// those numbers, dense.
-func product(p *kernel.Pool, a, b, bias int, m, n, k int, transA, transB bool) *exec.Kernel {
+// those numbers, dense, and of what follows it.
+func product(p *kernel.Pool, a, b, bias int, m, n, k int, transA, transB bool, then ...epilogue) *exec.Kernel {
 	g := kernel.GemmArgs{M: m, N: n, K: k, LDA: k, TransA: transA, LDB: n, TransB: transB, LDC: n}
 	if transA {
 		g.LDA = m
@@ -21,6 +21,9 @@ func product(p *kernel.Pool, a, b, bias int, m, n, k int, transA, transB bool) *
 		g.A, g.B, g.C, g.Accumulate = args.In[a], args.In[b], args.Out[0], args.Add[0]
 		if bias < len(args.In) {
 			g.Bias = args.In[bias]
+		}
+		for _, e := range then {
+			e.bind(&g.Epilogue, args)
 		}
 		kernel.Gemm(p, g)
 		return nil
