@@ -19,11 +19,12 @@ type request struct {
 }
 
 type reply struct {
-	Seconds []float64    `json:"seconds,omitempty"`     // of each step that was run
-	Losses  []float64    `json:"losses,omitempty"`      // of each step that was run
-	Alloc   uint64       `json:"alloc_bytes,omitempty"` // by all these steps
-	Peak    int64        `json:"peak_bytes"`            // resident, so far; 0 where the system does not tell
-	Limit   float64      `json:"limit,omitempty"`       // billions of floating-point operations a second; 0 if not measured
+	Seconds []float64    `json:"seconds,omitempty"`       // of each step that was run
+	Losses  []float64    `json:"losses,omitempty"`        // of each step that was run
+	Alloc   uint64       `json:"alloc_bytes,omitempty"`   // by all these steps
+	Peak    int64        `json:"peak_bytes"`              // resident, so far; 0 where the system does not tell
+	Planned int64        `json:"planned_bytes,omitempty"` // of memory; 0 where nothing plans
+	Limit   float64      `json:"limit,omitempty"`         // billions of floating-point operations a second; 0 if not measured
 	Profile []KernelTime `json:"profile,omitempty"`
 	Version string       `json:"version,omitempty"` // of the peer, in the first reply
 	failure
@@ -129,6 +130,9 @@ func measure(runner Runner, steps int) (reply, error) {
 		r.Losses = append(r.Losses, loss)
 	}
 	r.Alloc, r.Peak = allocated()-before, peakMemory()
+	if p, ok := runner.(planner); ok {
+		r.Planned = p.Planned()
+	}
 	return r, nil
 }
 

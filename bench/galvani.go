@@ -66,6 +66,9 @@ func (g *galvani) initialize(stage *graph.Stage) error {
 	return nil
 }
 
+// Planned is what the compiler says that the program takes.
+func (g *galvani) Planned() int64 { return g.machine.Program().Memory().Total() }
+
 // Step runs forward, backward and, if asked for, AdamW.
 func (g *galvani) Step() (float64, error) {
 	g.step++

@@ -48,13 +48,14 @@ type Training struct {
 
 // Side is what was measured of one side.
 type Side struct {
-	TokensPerSecond float64 `json:"tokens_per_second"`    // in the median step
-	GFLOPs          float64 `json:"gflops"`               // billions of floating-point operations a second, in the median step
-	Seconds         float64 `json:"seconds"`              // the median step
-	SecondsMin      float64 `json:"seconds_min"`          // the fastest step
-	SecondsMax      float64 `json:"seconds_max"`          // the slowest step
-	AllocBytes      float64 `json:"alloc_bytes_per_step"` // on Go's heap
-	MemoryBytes     int64   `json:"memory_bytes"`         // most ever resident in the process; 0 where the system does not tell
-	Loss            float64 `json:"loss"`                 // of the last step; 0 where the side does not tell
-	Version         string  `json:"version,omitempty"`    // what exactly it is
+	TokensPerSecond float64 `json:"tokens_per_second"`       // in the median step
+	GFLOPs          float64 `json:"gflops"`                  // billions of floating-point operations a second, in the median step
+	Seconds         float64 `json:"seconds"`                 // the median step
+	SecondsMin      float64 `json:"seconds_min"`             // the fastest step
+	SecondsMax      float64 `json:"seconds_max"`             // the slowest step
+	AllocBytes      float64 `json:"alloc_bytes_per_step"`    // on Go's heap
+	MemoryBytes     int64   `json:"memory_bytes"`            // most ever resident in the process; 0 where the system does not tell
+	PlannedBytes    int64   `json:"planned_bytes,omitempty"` // of memory, before it ran; 0 where the side does not plan
+	Loss            float64 `json:"loss"`                    // of the last step; 0 where the side does not tell
+	Version         string  `json:"version,omitempty"`       // what exactly it is
 }

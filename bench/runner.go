@@ -14,6 +14,12 @@ type peaker interface {
 	Peak() (float64, error)
 }
 
+// planner is a [Runner] that knows its memory before it runs.
+type planner interface {
+	// Planned is in bytes.
+	Planned() int64
+}
+
 // profiler is a [Runner] that can tell where the time of a step goes.
 type profiler interface {
 	// Profile runs steps and tells what they took, the longest first.

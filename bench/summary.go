@@ -62,6 +62,7 @@ func (c *contestant) side(w workload) Side {
 		SecondsMax:      slices.Max(seconds),
 		AllocBytes:      alloc / float64(len(seconds)),
 		MemoryBytes:     c.last().Peak,
+		PlannedBytes:    c.last().Planned,
 		Version:         c.version(),
 	}
 	if losses := c.last().Losses; len(losses) > 0 {

@@ -24,6 +24,9 @@ func writeTraining(w io.Writer, r Result) error {
 		writeSide(t, peer, r.Theirs[peer], r.Peak)
 	}
 	t.Flush() // writes to memory: cannot fail
+	if r.PlannedBytes > 0 && r.MemoryBytes > 0 {
+		fmt.Fprintf(&b, "%s planned %s of memory and took %.3f times that\n", ours, humanize.IBytes(uint64(r.PlannedBytes)), float64(r.MemoryBytes)/float64(r.PlannedBytes))
+	}
 	for _, peer := range peers {
 		fmt.Fprintf(&b, "%s is %.2f times as fast as %s (rounds: %.2f to %.2f)", ours, r.Peers[peer], peer, r.PeersMin[peer], r.PeersMax[peer])
 		if m, ok := r.MemoryOfPeers[peer]; ok {

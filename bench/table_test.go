@@ -17,11 +17,11 @@ var trained = Result{
 	Peers: map[string]float64{theirs: 13.02, pytorch: 1.25, "a <peer>": 2},
 	Training: &Training{
 		Workload: "small",
-		Side:     Side{10240, 225.5, 0.1, 0.09, 0.125, 1024, 100 << 20, 6.9315, ""},
+		Side:     Side{10240, 225.5, 0.1, 0.09, 0.125, 1024, 100 << 20, 98 << 20, 6.9315, ""},
 		Theirs: map[string]Side{
-			theirs:     {787.7, 17.35, 1.3, 1.22, 1.5, 632 << 20, 1500 << 20, 6.9316, ""},
-			pytorch:    {8192, 180.4, 0.125, 0.12, 0.13, 0, 400 << 20, 6.9, "2.6.0, fused AdamW"},
-			"a <peer>": {5120, 112.7, 0.2, 0.2, 0.2, 0, 0, 0, ""},
+			theirs:     {787.7, 17.35, 1.3, 1.22, 1.5, 632 << 20, 1500 << 20, 0, 6.9316, ""},
+			pytorch:    {8192, 180.4, 0.125, 0.12, 0.13, 0, 400 << 20, 0, 6.9, "2.6.0, fused AdamW"},
+			"a <peer>": {5120, 112.7, 0.2, 0.2, 0.2, 0, 0, 0, 0, ""},
 		},
 		PeersMin:      map[string]float64{theirs: 12.5, pytorch: 1.2, "a <peer>": 1.9},
 		PeersMax:      map[string]float64{theirs: 13.5, pytorch: 1.3, "a <peer>": 2.1},
