@@ -3,7 +3,7 @@ package kernel
 const (
 	packedA     = 1024 * 768    // elements of A packed at once
 	packedB     = 768 * 42 * 48 // elements of B packed at once
-	workerFloat = 128 << 10     // elements of each worker's own scratch
+	workerFloat = 192 << 10     // elements of each worker's own scratch
 	sumChunks   = 1 << 10       // parts of a float64 sum
 )
 
