@@ -9,14 +9,15 @@ type attentionGradTask struct {
 }
 
 // gradTile is the memory of a tile: what belongs to queries from q0 on, n of
-// them, of head h, and keys from k0 on.
+// them, of head h, and a block of keys from k0 on.
 type gradTile struct {
 	b, h, kv, q0, n, width, k0 int
 
-	qt, dot    []float32 // scaled queries and dout, transposed [D, tileQ]
-	s, d       []float32 // [tileK, tileQ]
-	lse, delta []float32 // [tileQ]
-	dk, dv     []float32 // [tileK, D]
+	factor     float32   // of scores
+	qt, dot    []float32 // queries and dout, transposed [D, tileQ]
+	s, d       []float32 // [keys, tileQ]
+	lse, delta []float32 // [tileQ], lse in powers of two
+	dk, dv     []float32 // [keys, D]
 }
 
 // AttentionGrad is the gradient of [Attention]. It recomputes the
@@ -33,73 +34,84 @@ func AttentionGrad(p *Pool, a AttentionGradArgs) {
 }
 
 func (t *attentionGradTask) run(worker, lo, hi int) {
-	rest := span(t.workers[worker])
+	rest, keys := span(t.workers[worker]), blockKeys(t.Dim)
 	g := gradTile{
 		qt: rest.cut(t.Dim * tileQ), dot: rest.cut(t.Dim * tileQ),
-		s: rest.cut(tileK * tileQ), d: rest.cut(tileK * tileQ),
+		s: rest.cut(keys * tileQ), d: rest.cut(keys * tileQ),
 		lse: rest.cut(tileQ), delta: rest.cut(tileQ),
-		dk: rest.cut(tileK * t.Dim), dv: rest.cut(tileK * t.Dim),
+		dk: rest.cut(keys * t.Dim), dv: rest.cut(keys * t.Dim),
 	}
 	for i := lo; i < hi; i++ {
 		g.b, g.kv = i/t.KVHeads, i%t.KVHeads
-		for g.k0 = 0; g.k0 < t.Keys; g.k0 += tileK {
-			t.keys(&g)
+		for g.k0 = 0; g.k0 < t.Keys; g.k0 += keys {
+			t.keys(&g, min(keys, t.Keys-g.k0))
 		}
 	}
 }
 
-// keys adds up dk and dv of a tile of keys, and its share of dq.
-func (t *attentionGradTask) keys(g *gradTile) {
-	n := min(tileK, t.Keys-g.k0)
-	clear(g.dk[:n*t.Dim])
-	clear(g.dv[:n*t.Dim])
+// keys adds up dk and dv of a block of keys, and its share of dq.
+func (t *attentionGradTask) keys(g *gradTile, keys int) {
+	clear(g.dk[:keys*t.Dim])
+	clear(g.dv[:keys*t.Dim])
 	group := t.Heads / t.KVHeads
 	for g.h = g.kv * group; g.h < (g.kv+1)*group; g.h++ {
 		for g.q0 = 0; g.q0 < t.Queries; g.q0 += tileQ {
 			g.n = min(tileQ, t.Queries-g.q0)
-			g.width = (g.n + 15) &^ 15
-			t.tile(g, min(n, t.visible(g.q0+g.n)-g.k0))
+			g.width = (g.n + hideStep - 1) &^ (hideStep - 1)
+			t.tile(g, min(keys, t.visible(g.q0+g.n)-g.k0))
 		}
 	}
-	for j := range n {
-		copy(t.DK.from(g.b, g.k0+j, g.kv)[:t.Dim], g.dk[j*t.Dim:])
-		copy(t.DV.from(g.b, g.k0+j, g.kv)[:t.Dim], g.dv[j*t.Dim:])
-	}
+	t.in.rowScale(t.DK.from(g.b, g.k0, g.kv), t.DK.Token, g.dk, t.Dim, t.Dim, ones[:keys])
+	t.in.rowScale(t.DV.from(g.b, g.k0, g.kv), t.DV.Token, g.dv, t.Dim, t.Dim, ones[:keys])
 }
 
-// tile does a tile of queries against the first keys of a tile of keys.
+// tile does a tile of queries against the first keys of a block.
 func (t *attentionGradTask) tile(g *gradTile, keys int) {
+	dq := t.DQ.from(g.b, g.q0, g.h)
 	if keys <= 0 { // above the diagonal
 		for i := 0; g.k0 == 0 && i < g.n; i++ {
-			clear(t.DQ.from(g.b, g.q0+i, g.h)[:t.Dim])
+			clear(dq[i*t.DQ.Token:][:t.Dim])
 		}
 		return
 	}
 	t.load(g)
 	q, dout := t.Q.from(g.b, g.q0, g.h), t.DOut.from(g.b, g.q0, g.h)
 	k, v := t.K.from(g.b, g.k0, g.kv), t.V.from(g.b, g.k0, g.kv)
-	in, dim := t.in, t.Dim
 
-	t.keyScores(in, g.s, k, g.qt, g.q0, g.k0, keys, g.width)
-	t.hide(g.s, g.b, g.q0, g.k0, keys, g.width)
-	in.multiply(keys, g.width, dim, v, t.V.Token, 1, g.dot, tileQ, g.d, tileQ, false)
-	in.columnGrad(g.s, g.d, g.lse[:g.width], g.delta[:g.width], tileQ, keys, t.Scale)
+	t.scores(t.in, g.s, k, t.K.Token, g.qt, g.b, g.q0, g.k0, keys, g.width)
+	t.slopes(g, v, keys)
+	t.perKey(t.in, g.dv, g.s, dout, t.DOut.Token, g.q0, g.n, g.k0, keys)
+	t.perKey(t.in, g.dk, g.d, q, t.Q.Token, g.q0, g.n, g.k0, keys)
+	t.perQuery(t.in, dq, t.DQ.Token, g.d, k, t.K.Token, g.q0, g.n, g.k0, keys, g.k0 > 0)
+}
 
-	t.perKey(in, g.dv, g.s, dout, t.DOut.Token, g.q0, g.n, g.k0, keys)
-	t.perKey(in, g.dk, g.d, q, t.Q.Token, g.q0, g.n, g.k0, keys)
-	t.perQuery(in, t.DQ.from(g.b, g.q0, g.h), t.DQ.Token, g.d, k, t.K.Token, g.q0, g.n, g.k0, keys)
+// slopes sets s to the probabilities, and d to the gradients of the scores.
+func (t *attentionGradTask) slopes(g *gradTile, v []float32, keys int) {
+	for j := 0; j < keys; {
+		first, end := t.group(g.q0, g.k0, j, keys)
+		if first >= g.width {
+			return
+		}
+		s, d := g.s[j*tileQ+first:], g.d[j*tileQ+first:]
+		t.in.product(end-j, g.width-first, t.Dim, v[j*t.V.Token:], t.V.Token, 1, g.dot[first:], tileQ, d, tileQ, false)
+		t.in.columnGrad(s, d, g.lse[first:g.width], g.delta[first:g.width], tileQ, end-j, g.factor, t.Scale)
+		if first > 0 {
+			clearEdge(g.d, j, end, first)
+		}
+		j = end
+	}
 }
 
 // load transposes the queries and dout of a tile, and computes delta.
 func (t *attentionGradTask) load(g *gradTile) {
 	q, dout := t.Q.from(g.b, g.q0, g.h), t.DOut.from(g.b, g.q0, g.h)
 	t.columns(t.in, g.qt, q, t.Q.Token, g.n, g.width)
-	t.in.scale(g.qt, g.qt, t.Scale)
+	g.factor = t.scoreFactor(t.in, g.qt)
 	t.columns(t.in, g.dot, dout, t.DOut.Token, g.n, g.width)
 	clear(g.lse)
 	clear(g.delta)
-	copy(g.lse, t.LSE[(g.b*t.Heads+g.h)*t.Queries+g.q0:][:g.n])
-	for i := range g.n {
-		g.delta[i] = t.in.dot(t.DOut.from(g.b, g.q0+i, g.h)[:t.Dim], t.Out.from(g.b, g.q0+i, g.h)[:t.Dim])
+	for i, lse := range t.LSE[(g.b*t.Heads+g.h)*t.Queries+g.q0:][:g.n] {
+		g.lse[i] = lse * log2e
 	}
+	t.in.pairDots(g.delta[:g.n], dout, t.DOut.Token, t.Out.from(g.b, g.q0, g.h), t.Out.Token, t.Dim)
 }

@@ -6,11 +6,6 @@ import "math"
 // scores, at minus infinity, have weight exp(-inf) = 0 even in a row of them.
 const floor = -1e30
 
-var minusInf = func() (x [tileQ]float32) {
-	fill(x[:], float32(math.Inf(-1)))
-	return x
-}()
-
 // attentionTask computes tiles of queries, each against all keys it sees.
 type attentionTask struct {
 	AttentionArgs
@@ -51,54 +46,99 @@ func (t *attentionTask) run(worker, lo, hi int) {
 	}
 }
 
+// queryTile is the memory of a tile: n queries from q0 on of a head.
+type queryTile struct {
+	b, h, kv, q0, n, width int
+
+	factor    float32   // of scores
+	qt        []float32 // queries, transposed [D, tileQ]
+	s         []float32 // a block of scores [keys, tileQ]
+	o         []float32 // weighted sums of values [tileQ, D]
+	most, sum []float32 // of the scores, in powers of two, and of weights [tileQ]
+	decay     []float32 // [tileQ]
+}
+
 // tile does up to tileQ queries from q0 on of one head.
 func (t *attentionTask) tile(buffer []float32, b, h, q0 int) {
 	rest := span(buffer)
-	n := min(tileQ, t.Queries-q0)
-	width := (n + 15) &^ 15
-	qt, s, o := rest.cut(t.Dim*tileQ), rest.cut(tileK*tileQ), rest.cut(tileQ*t.Dim)
-	most, sum, decay := rest.cut(tileQ)[:width], rest.cut(tileQ)[:width], rest.cut(tileQ)[:width]
-	kv := h / (t.Heads / t.KVHeads)
+	keys := blockKeys(t.Dim)
+	g := queryTile{b: b, h: h, kv: h / (t.Heads / t.KVHeads), q0: q0, n: min(tileQ, t.Queries-q0)}
+	g.width = (g.n + hideStep - 1) &^ (hideStep - 1)
+	g.qt, g.s, g.o = rest.cut(t.Dim*tileQ), rest.cut(keys*tileQ), rest.cut(tileQ*t.Dim)
+	g.most, g.sum, g.decay = rest.cut(tileQ)[:g.width], rest.cut(tileQ)[:g.width], rest.cut(tileQ)[:g.width]
 
-	t.columns(t.in, qt, t.Q.from(b, q0, h), t.Q.Token, n, width)
-	t.in.scale(qt, qt, t.Scale)
-	fill(most, floor)
-	clear(sum)
-	end := t.visible(q0 + n)
-	for k0 := 0; k0 < end; k0 += tileK {
-		keys := min(tileK, end-k0)
-		t.keyScores(t.in, s, t.K.from(b, k0, kv), qt, q0, k0, keys, width)
-		t.hide(s, b, q0, k0, keys, width)
-		copy(decay, most)
-		t.in.columnMax(most, s, tileQ, keys)
-		t.in.axpy(decay, most, -1)
-		t.in.exp(decay, decay)
-		t.in.mul(sum, sum, decay)
-		t.in.columnExp(sum, s, most, tileQ, keys)
-		for i := 0; k0 > 0 && i < n; i++ {
-			row := o[i*t.Dim:][:t.Dim]
-			t.in.scale(row, row, decay[i])
-		}
-		t.perQuery(t.in, o, t.Dim, s, t.V.from(b, k0, kv), t.V.Token, q0, n, k0, keys)
+	t.columns(t.in, g.qt, t.Q.from(b, q0, h), t.Q.Token, g.n, g.width)
+	g.factor = t.scoreFactor(t.in, g.qt)
+	fill(g.most, floor)
+	clear(g.sum)
+	end := t.visible(q0 + g.n)
+	for k0 := 0; k0 < end; k0 += keys {
+		t.keys(&g, k0, min(keys, end-k0))
 	}
 	if end == 0 {
-		clear(o)
+		clear(g.o)
 	}
-	for i := range n {
-		t.finish(b, h, q0+i, o[i*t.Dim:][:t.Dim], most[i], sum[i])
+	t.finish(&g)
+}
+
+// keys adds a block of keys from k0 on.
+func (t *attentionTask) keys(g *queryTile, k0, keys int) {
+	t.scores(t.in, g.s, t.K.from(g.b, k0, g.kv), t.K.Token, g.qt, g.b, g.q0, k0, keys, g.width)
+	t.softmax(g, k0, keys)
+	if k0 > 0 {
+		t.in.rowScale(g.o, t.Dim, g.o, t.Dim, t.Dim, g.decay[:g.n])
+	}
+	t.perQuery(t.in, g.o, t.Dim, g.s, t.V.from(g.b, k0, g.kv), t.V.Token, g.q0, g.n, k0, keys, k0 > 0)
+}
+
+// softmax turns scores into weights, 2^(factor score - most), and sets decay to
+// what the new maxima make of the weights of blocks before.
+func (t *attentionTask) softmax(g *queryTile, k0, keys int) {
+	fill(g.decay, minusInf[0])
+	for j := 0; j < keys; {
+		first, end := t.group(g.q0, k0, j, keys)
+		if first < g.width {
+			t.in.columnMax(g.decay[first:], g.s[j*tileQ+first:], tileQ, end-j)
+		}
+		j = end
+	}
+	for i, most := range g.decay {
+		now := max(g.most[i], g.factor*most)
+		g.decay[i], g.most[i] = (g.most[i]-now)*math.Ln2, now
+	}
+	if k0 > 0 {
+		t.in.exp(g.decay, g.decay)
+		t.in.mul(g.sum, g.sum, g.decay)
+	}
+	for j := 0; j < keys; {
+		first, end := t.group(g.q0, k0, j, keys)
+		if first < g.width {
+			t.in.columnPower(g.sum[first:], g.s[j*tileQ+first:], g.most[first:], tileQ, end-j, g.factor)
+		}
+		j = end
 	}
 }
 
-// finish divides the weighted sum o of a row of values by the sum of weights.
-func (t *attentionTask) finish(b, h, q int, o []float32, most, sum float32) {
-	var inverse, lse float32
-	if sum > 0 || sum != sum {
-		inverse, lse = 1/sum, float32(float64(most)+math.Log(float64(sum)))
-	}
-	t.in.scale(t.Out.from(b, q, h)[:t.Dim], o, inverse)
+// finish divides the weighted sums of values by the sums of weights.
+func (t *attentionTask) finish(g *queryTile) {
+	inverse := g.decay
 	if t.LSE != nil {
-		t.LSE[(b*t.Heads+h)*t.Queries+q] = lse
+		lse := t.LSE[(g.b*t.Heads+g.h)*t.Queries+g.q0:][:g.n]
+		t.in.log2(inverse, g.sum)
+		for i := range lse {
+			lse[i] = (g.most[i] + inverse[i]) * math.Ln2
+			if g.sum[i] == 0 {
+				lse[i] = 0
+			}
+		}
 	}
+	for i, sum := range g.sum {
+		inverse[i] = 0
+		if sum != 0 {
+			inverse[i] = 1 / sum
+		}
+	}
+	t.in.rowScale(t.Out.from(g.b, g.q0, g.h), t.Out.Token, g.o, t.Dim, t.Dim, inverse[:g.n])
 }
 
 // rowKeys is how many keys' scores of one query are held.
@@ -116,7 +156,7 @@ func (t *attentionTask) row(buffer []float32, b, h, q int) {
 	clear(o)
 	for k0, end := 0, t.visible(q+1); k0 < end; k0 += rowKeys {
 		scores := s[:min(rowKeys, end-k0)]
-		t.scores(scores, out, query, b, kv, k0)
+		t.rowScores(scores, out, query, b, kv, k0)
 		was := most
 		most = max(most, t.in.max(scores))
 		t.in.expScale(scores, scores, most, 1)
@@ -125,12 +165,24 @@ func (t *attentionTask) row(buffer []float32, b, h, q int) {
 		t.in.scale(o, o, decay)
 		t.in.multiply(1, t.Dim, len(scores), scores, 0, 1, t.V.from(b, k0, kv), t.V.Token, o, t.Dim, true)
 	}
-	t.finish(b, h, q, o, most, sum)
+	t.finishRow(b, h, q, o, most, sum)
 }
 
-// scores sets s to a query's products with the keys from k0 on, those that are
+// finishRow divides the weighted sum o of a row of values by the sum of weights.
+func (t *attentionTask) finishRow(b, h, q int, o []float32, most, sum float32) {
+	var inverse, lse float32
+	if sum > 0 || sum != sum {
+		inverse, lse = 1/sum, float32(float64(most)+math.Log(float64(sum)))
+	}
+	t.in.scale(t.Out.from(b, q, h)[:t.Dim], o, inverse)
+	if t.LSE != nil {
+		t.LSE[(b*t.Heads+h)*t.Queries+q] = lse
+	}
+}
+
+// rowScores sets s to a query's products with the keys from k0 on, those that are
 // masked to minus infinity.
-func (t *attentionTask) scores(s, out, query []float32, b, kv, k0 int) {
+func (t *attentionTask) rowScores(s, out, query []float32, b, kv, k0 int) {
 	for j := 0; j < len(s); j += dotColumns {
 		n := min(dotColumns, len(s)-j)
 		t.in.rowDots(out, t.Dim, query, t.Dim, 1, t.K.from(b, k0+j, kv), t.K.Token, n)

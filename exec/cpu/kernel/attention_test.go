@@ -242,7 +242,7 @@ func TestAttentionCheck(t *testing.T) {
 func BenchmarkAttention(b *testing.B) {
 	const batch, heads = 8, 4
 	for _, threads := range []int{1, 2} {
-		for _, shape := range [][2]int{{128, 64}, {256, 64}, {1024, 64}} {
+		for _, shape := range [][2]int{{64, 64}, {256, 64}, {1024, 64}, {256, 128}} {
 			tokens, dim := shape[0], shape[1]
 			p := NewPool(threads)
 			defer p.Close()

@@ -249,15 +249,35 @@ func columnSumAVX2(y []float32, x []float32, ld int, rows int)
 //go:noescape
 func columnMaxAVX2(m []float32, s []float32, ld int, rows int)
 
-// columnExpAVX2 sets s = exp(s-m) and adds the sums of its columns to l.
+// columnPowerAVX2 sets s = 2^(scale s - m) and adds the sums of its columns to l.
 //
 //go:noescape
-func columnExpAVX2(l []float32, s []float32, m []float32, ld int, rows int)
+func columnPowerAVX2(l []float32, s []float32, m []float32, ld int, rows int, scale float32)
 
-// columnGradAVX2 sets s to p = exp(s-lse) and d to scale p (d-delta).
+// columnGradAVX2 sets s to p = 2^(factor s - lse) and d to scale p (d-delta).
 //
 //go:noescape
-func columnGradAVX2(s []float32, d []float32, lse []float32, delta []float32, ld int, rows int, scale float32)
+func columnGradAVX2(s []float32, d []float32, lse []float32, delta []float32, ld int, rows int, factor float32, scale float32)
+
+// columnHideAVX2 sets the first hidden+r elements of each row r to minus infinity; they are between 0 and 16, and len(s) counts all rows.
+//
+//go:noescape
+func columnHideAVX2(s []float32, ld int, rows int, hidden int)
+
+// log2AVX2 sets y to the binary logarithm of x, which is normal and positive, or NaN.
+//
+//go:noescape
+func log2AVX2(y []float32, x []float32)
+
+// rowScaleAVX2 sets the rows of y to those of x times a factor each, cols > 0.
+//
+//go:noescape
+func rowScaleAVX2(y *float32, ldy int, x *float32, ldx int, cols int, factors []float32)
+
+// pairDotsAVX2 sets out to the products of the rows of x with those of y, cols > 0.
+//
+//go:noescape
+func pairDotsAVX2(out []float32, x *float32, ldx int, y *float32, ldy int, cols int)
 
 // adamWAVX2 updates p, m and v from the gradient g.
 //

@@ -5200,101 +5200,197 @@ TEXT ·columnMaxAVX2(SB), NOSPLIT, $0-64
 	SHLQ $0x02, SI
 	MOVQ rows+56(FP), DI
 
-columns:
+two:
+	CMPQ    CX, $+16
+	JL      twoEnd
+	VMOVUPS (DX)(AX*1), Y0
+	VMOVUPS 32(DX)(AX*1), Y1
+	LEAQ    (BX)(AX*1), R8
+	MOVQ    DI, R9
+	TESTQ   R9, R9
+	JZ      twoRowsEnd
+
+twoRows:
+	VMAXPS (R8), Y0, Y0
+	VMAXPS 32(R8), Y1, Y1
+	ADDQ   SI, R8
+	DECQ   R9
+	JNZ    twoRows
+
+twoRowsEnd:
+	VMOVUPS Y0, (DX)(AX*1)
+	VMOVUPS Y1, 32(DX)(AX*1)
+	ADDQ    $+64, AX
+	SUBQ    $+16, CX
+	JMP     two
+
+twoEnd:
+one:
 	CMPQ    CX, $+8
-	JL      columnsEnd
+	JL      oneEnd
 	VMOVUPS (DX)(AX*1), Y0
 	LEAQ    (BX)(AX*1), R8
 	MOVQ    DI, R9
 	TESTQ   R9, R9
-	JZ      rowsEnd
+	JZ      oneRowsEnd
 
-rows:
+oneRows:
 	VMAXPS (R8), Y0, Y0
 	ADDQ   SI, R8
 	DECQ   R9
-	JNZ    rows
+	JNZ    oneRows
 
-rowsEnd:
+oneRowsEnd:
 	VMOVUPS Y0, (DX)(AX*1)
 	ADDQ    $+32, AX
 	SUBQ    $+8, CX
-	JMP     columns
+	JMP     one
 
-columnsEnd:
+oneEnd:
 	VZEROUPPER
 	RET
 
-// func columnExpAVX2(l []float32, s []float32, m []float32, ld int, rows int)
+// func columnPowerAVX2(l []float32, s []float32, m []float32, ld int, rows int, scale float32)
 // Requires: AVX, AVX2, FMA3
-TEXT ·columnExpAVX2(SB), NOSPLIT, $0-88
-	MOVQ l_base+0(FP), DX
-	MOVQ s_base+24(FP), BX
-	MOVQ m_base+48(FP), SI
-	MOVQ l_len+8(FP), CX
-	XORQ AX, AX
-	MOVQ ld+72(FP), DI
-	SHLQ $0x02, DI
-	MOVQ rows+80(FP), R8
+TEXT ·columnPowerAVX2(SB), NOSPLIT, $0-92
+	MOVQ         l_base+0(FP), DX
+	MOVQ         s_base+24(FP), BX
+	MOVQ         m_base+48(FP), SI
+	MOVQ         l_len+8(FP), CX
+	XORQ         AX, AX
+	MOVQ         ld+72(FP), DI
+	SHLQ         $0x02, DI
+	MOVQ         rows+80(FP), R8
+	VBROADCASTSS scale+88(FP), Y0
 
-columns:
-	CMPQ    CX, $+8
-	JL      columnsEnd
-	VMOVUPS (DX)(AX*1), Y0
-	VMOVUPS (SI)(AX*1), Y1
+two:
+	CMPQ    CX, $+16
+	JL      twoEnd
+	VMOVUPS (DX)(AX*1), Y1
+	VMOVUPS 32(DX)(AX*1), Y2
+	VMOVUPS (SI)(AX*1), Y3
+	VMOVUPS 32(SI)(AX*1), Y4
 	LEAQ    (BX)(AX*1), R9
 	MOVQ    R8, R10
 	TESTQ   R10, R10
-	JZ      rowsEnd
+	JZ      twoRowsEnd
 
-rows:
-	VMOVUPS     (R9), Y2
-	VSUBPS      Y1, Y2, Y2
-	VMOVUPS     constantsAVX2<>+0(SB), Y3
-	VMAXPS      Y2, Y3, Y2
-	VMOVUPS     constantsAVX2<>+64(SB), Y3
-	VMINPS      Y2, Y3, Y2
-	VMULPS      constantsAVX2<>+128(SB), Y2, Y3
-	VROUNDPS    $0x08, Y3, Y3
-	VFMADD231PS constantsAVX2<>+192(SB), Y3, Y2
-	VFMADD231PS constantsAVX2<>+256(SB), Y3, Y2
-	VMOVUPS     constantsAVX2<>+320(SB), Y4
-	VFMADD213PS constantsAVX2<>+384(SB), Y2, Y4
-	VFMADD213PS constantsAVX2<>+448(SB), Y2, Y4
-	VFMADD213PS constantsAVX2<>+512(SB), Y2, Y4
-	VFMADD213PS constantsAVX2<>+576(SB), Y2, Y4
-	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
-	VMULPS      Y2, Y2, Y5
-	VFMADD213PS Y2, Y5, Y4
-	VADDPS      constantsAVX2<>+704(SB), Y4, Y2
-	VCVTPS2DQ   Y3, Y3
+twoRows:
+	VMOVUPS     (R9), Y5
+	VFMSUB213PS Y3, Y0, Y5
+	VMOVUPS     constantsAVX2<>+2944(SB), Y6
+	VMAXPS      Y5, Y6, Y5
+	VMOVUPS     constantsAVX2<>+3008(SB), Y6
+	VMINPS      Y5, Y6, Y5
+	VROUNDPS    $0x09, Y5, Y6
+	VSUBPS      Y6, Y5, Y5
+	VMOVUPS     constantsAVX2<>+3072(SB), Y7
+	VFMADD213PS constantsAVX2<>+3136(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+3200(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+3264(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+3328(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+704(SB), Y5, Y7
+	VCVTPS2DQ   Y6, Y5
+	VPSRAD      $0x01, Y5, Y6
+	VPSUBD      Y6, Y5, Y5
+	VPADDD      constantsAVX2<>+768(SB), Y6, Y6
+	VPSLLD      $0x17, Y6, Y6
+	VMULPS      Y6, Y7, Y6
+	VPADDD      constantsAVX2<>+768(SB), Y5, Y5
+	VPSLLD      $0x17, Y5, Y5
+	VMULPS      Y5, Y6, Y5
+	VMOVUPS     Y5, (R9)
+	VADDPS      Y5, Y1, Y1
+	VMOVUPS     32(R9), Y5
+	VFMSUB213PS Y4, Y0, Y5
+	VMOVUPS     constantsAVX2<>+2944(SB), Y6
+	VMAXPS      Y5, Y6, Y5
+	VMOVUPS     constantsAVX2<>+3008(SB), Y6
+	VMINPS      Y5, Y6, Y5
+	VROUNDPS    $0x09, Y5, Y6
+	VSUBPS      Y6, Y5, Y5
+	VMOVUPS     constantsAVX2<>+3072(SB), Y7
+	VFMADD213PS constantsAVX2<>+3136(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+3200(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+3264(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+3328(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+704(SB), Y5, Y7
+	VCVTPS2DQ   Y6, Y5
+	VPSRAD      $0x01, Y5, Y6
+	VPSUBD      Y6, Y5, Y5
+	VPADDD      constantsAVX2<>+768(SB), Y6, Y6
+	VPSLLD      $0x17, Y6, Y6
+	VMULPS      Y6, Y7, Y6
+	VPADDD      constantsAVX2<>+768(SB), Y5, Y5
+	VPSLLD      $0x17, Y5, Y5
+	VMULPS      Y5, Y6, Y5
+	VMOVUPS     Y5, 32(R9)
+	VADDPS      Y5, Y2, Y2
+	ADDQ        DI, R9
+	DECQ        R10
+	JNZ         twoRows
+
+twoRowsEnd:
+	VMOVUPS Y1, (DX)(AX*1)
+	VMOVUPS Y2, 32(DX)(AX*1)
+	ADDQ    $+64, AX
+	SUBQ    $+16, CX
+	JMP     two
+
+twoEnd:
+one:
+	CMPQ    CX, $+8
+	JL      oneEnd
+	VMOVUPS (DX)(AX*1), Y1
+	VMOVUPS (SI)(AX*1), Y2
+	LEAQ    (BX)(AX*1), R9
+	MOVQ    R8, R10
+	TESTQ   R10, R10
+	JZ      oneRowsEnd
+
+oneRows:
+	VMOVUPS     (R9), Y3
+	VFMSUB213PS Y2, Y0, Y3
+	VMOVUPS     constantsAVX2<>+2944(SB), Y4
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     constantsAVX2<>+3008(SB), Y4
+	VMINPS      Y3, Y4, Y3
+	VROUNDPS    $0x09, Y3, Y4
+	VSUBPS      Y4, Y3, Y3
+	VMOVUPS     constantsAVX2<>+3072(SB), Y5
+	VFMADD213PS constantsAVX2<>+3136(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+3200(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+3264(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+3328(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+704(SB), Y3, Y5
+	VCVTPS2DQ   Y4, Y3
 	VPSRAD      $0x01, Y3, Y4
 	VPSUBD      Y4, Y3, Y3
 	VPADDD      constantsAVX2<>+768(SB), Y4, Y4
 	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y2, Y2
+	VMULPS      Y4, Y5, Y4
 	VPADDD      constantsAVX2<>+768(SB), Y3, Y3
 	VPSLLD      $0x17, Y3, Y3
-	VMULPS      Y3, Y2, Y2
-	VMOVUPS     Y2, (R9)
-	VADDPS      Y2, Y0, Y0
+	VMULPS      Y3, Y4, Y3
+	VMOVUPS     Y3, (R9)
+	VADDPS      Y3, Y1, Y1
 	ADDQ        DI, R9
 	DECQ        R10
-	JNZ         rows
+	JNZ         oneRows
 
-rowsEnd:
-	VMOVUPS Y0, (DX)(AX*1)
+oneRowsEnd:
+	VMOVUPS Y1, (DX)(AX*1)
 	ADDQ    $+32, AX
 	SUBQ    $+8, CX
-	JMP     columns
+	JMP     one
 
-columnsEnd:
+oneEnd:
 	VZEROUPPER
 	RET
 
-// func columnGradAVX2(s []float32, d []float32, lse []float32, delta []float32, ld int, rows int, scale float32)
+// func columnGradAVX2(s []float32, d []float32, lse []float32, delta []float32, ld int, rows int, factor float32, scale float32)
 // Requires: AVX, AVX2, FMA3
-TEXT ·columnGradAVX2(SB), NOSPLIT, $0-116
+TEXT ·columnGradAVX2(SB), NOSPLIT, $0-120
 	MOVQ         lse_base+48(FP), DX
 	MOVQ         delta_base+72(FP), BX
 	MOVQ         s_base+0(FP), SI
@@ -5304,65 +5400,399 @@ TEXT ·columnGradAVX2(SB), NOSPLIT, $0-116
 	MOVQ         ld+96(FP), R8
 	SHLQ         $0x02, R8
 	MOVQ         rows+104(FP), R9
-	VBROADCASTSS scale+112(FP), Y0
+	VBROADCASTSS factor+112(FP), Y0
+	VBROADCASTSS scale+116(FP), Y1
 
-columns:
-	CMPQ    CX, $+8
-	JL      columnsEnd
-	VMOVUPS (DX)(AX*1), Y1
-	VMOVUPS (BX)(AX*1), Y2
+two:
+	CMPQ    CX, $+16
+	JL      twoEnd
+	VMOVUPS (DX)(AX*1), Y2
+	VMOVUPS 32(DX)(AX*1), Y3
+	VMOVUPS (BX)(AX*1), Y4
+	VMOVUPS 32(BX)(AX*1), Y5
 	LEAQ    (SI)(AX*1), R10
 	LEAQ    (DI)(AX*1), R11
 	MOVQ    R9, R12
 	TESTQ   R12, R12
-	JZ      rowsEnd
+	JZ      twoRowsEnd
 
-rows:
-	VMOVUPS     (R10), Y3
-	VSUBPS      Y1, Y3, Y3
-	VMOVUPS     constantsAVX2<>+0(SB), Y4
-	VMAXPS      Y3, Y4, Y3
-	VMOVUPS     constantsAVX2<>+64(SB), Y4
-	VMINPS      Y3, Y4, Y3
-	VMULPS      constantsAVX2<>+128(SB), Y3, Y4
-	VROUNDPS    $0x08, Y4, Y4
-	VFMADD231PS constantsAVX2<>+192(SB), Y4, Y3
-	VFMADD231PS constantsAVX2<>+256(SB), Y4, Y3
-	VMOVUPS     constantsAVX2<>+320(SB), Y5
-	VFMADD213PS constantsAVX2<>+384(SB), Y3, Y5
-	VFMADD213PS constantsAVX2<>+448(SB), Y3, Y5
-	VFMADD213PS constantsAVX2<>+512(SB), Y3, Y5
-	VFMADD213PS constantsAVX2<>+576(SB), Y3, Y5
-	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
-	VMULPS      Y3, Y3, Y6
-	VFMADD213PS Y3, Y6, Y5
-	VADDPS      constantsAVX2<>+704(SB), Y5, Y3
-	VCVTPS2DQ   Y4, Y4
+twoRows:
+	VMOVUPS     (R10), Y6
+	VFMSUB213PS Y2, Y0, Y6
+	VMOVUPS     constantsAVX2<>+2944(SB), Y7
+	VMAXPS      Y6, Y7, Y6
+	VMOVUPS     constantsAVX2<>+3008(SB), Y7
+	VMINPS      Y6, Y7, Y6
+	VROUNDPS    $0x09, Y6, Y7
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     constantsAVX2<>+3072(SB), Y8
+	VFMADD213PS constantsAVX2<>+3136(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+3200(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+3264(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+3328(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+704(SB), Y6, Y8
+	VCVTPS2DQ   Y7, Y6
+	VPSRAD      $0x01, Y6, Y7
+	VPSUBD      Y7, Y6, Y6
+	VPADDD      constantsAVX2<>+768(SB), Y7, Y7
+	VPSLLD      $0x17, Y7, Y7
+	VMULPS      Y7, Y8, Y7
+	VPADDD      constantsAVX2<>+768(SB), Y6, Y6
+	VPSLLD      $0x17, Y6, Y6
+	VMULPS      Y6, Y7, Y6
+	VMOVUPS     Y6, (R10)
+	VMOVUPS     (R11), Y7
+	VSUBPS      Y4, Y7, Y7
+	VMULPS      Y6, Y1, Y6
+	VMULPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R11)
+	VMOVUPS     32(R10), Y6
+	VFMSUB213PS Y3, Y0, Y6
+	VMOVUPS     constantsAVX2<>+2944(SB), Y7
+	VMAXPS      Y6, Y7, Y6
+	VMOVUPS     constantsAVX2<>+3008(SB), Y7
+	VMINPS      Y6, Y7, Y6
+	VROUNDPS    $0x09, Y6, Y7
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     constantsAVX2<>+3072(SB), Y8
+	VFMADD213PS constantsAVX2<>+3136(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+3200(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+3264(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+3328(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+704(SB), Y6, Y8
+	VCVTPS2DQ   Y7, Y6
+	VPSRAD      $0x01, Y6, Y7
+	VPSUBD      Y7, Y6, Y6
+	VPADDD      constantsAVX2<>+768(SB), Y7, Y7
+	VPSLLD      $0x17, Y7, Y7
+	VMULPS      Y7, Y8, Y7
+	VPADDD      constantsAVX2<>+768(SB), Y6, Y6
+	VPSLLD      $0x17, Y6, Y6
+	VMULPS      Y6, Y7, Y6
+	VMOVUPS     Y6, 32(R10)
+	VMOVUPS     32(R11), Y7
+	VSUBPS      Y5, Y7, Y7
+	VMULPS      Y6, Y1, Y6
+	VMULPS      Y7, Y6, Y6
+	VMOVUPS     Y6, 32(R11)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	DECQ        R12
+	JNZ         twoRows
+
+twoRowsEnd:
+	ADDQ $+64, AX
+	SUBQ $+16, CX
+	JMP  two
+
+twoEnd:
+one:
+	CMPQ    CX, $+8
+	JL      oneEnd
+	VMOVUPS (DX)(AX*1), Y2
+	VMOVUPS (BX)(AX*1), Y3
+	LEAQ    (SI)(AX*1), R10
+	LEAQ    (DI)(AX*1), R11
+	MOVQ    R9, R12
+	TESTQ   R12, R12
+	JZ      oneRowsEnd
+
+oneRows:
+	VMOVUPS     (R10), Y4
+	VFMSUB213PS Y2, Y0, Y4
+	VMOVUPS     constantsAVX2<>+2944(SB), Y5
+	VMAXPS      Y4, Y5, Y4
+	VMOVUPS     constantsAVX2<>+3008(SB), Y5
+	VMINPS      Y4, Y5, Y4
+	VROUNDPS    $0x09, Y4, Y5
+	VSUBPS      Y5, Y4, Y4
+	VMOVUPS     constantsAVX2<>+3072(SB), Y6
+	VFMADD213PS constantsAVX2<>+3136(SB), Y4, Y6
+	VFMADD213PS constantsAVX2<>+3200(SB), Y4, Y6
+	VFMADD213PS constantsAVX2<>+3264(SB), Y4, Y6
+	VFMADD213PS constantsAVX2<>+3328(SB), Y4, Y6
+	VFMADD213PS constantsAVX2<>+704(SB), Y4, Y6
+	VCVTPS2DQ   Y5, Y4
 	VPSRAD      $0x01, Y4, Y5
 	VPSUBD      Y5, Y4, Y4
 	VPADDD      constantsAVX2<>+768(SB), Y5, Y5
 	VPSLLD      $0x17, Y5, Y5
-	VMULPS      Y5, Y3, Y3
+	VMULPS      Y5, Y6, Y5
 	VPADDD      constantsAVX2<>+768(SB), Y4, Y4
 	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y3, Y3
-	VMOVUPS     Y3, (R10)
-	VMOVUPS     (R11), Y4
-	VSUBPS      Y2, Y4, Y4
-	VMULPS      Y3, Y0, Y3
-	VMULPS      Y4, Y3, Y3
-	VMOVUPS     Y3, (R11)
+	VMULPS      Y4, Y5, Y4
+	VMOVUPS     Y4, (R10)
+	VMOVUPS     (R11), Y5
+	VSUBPS      Y3, Y5, Y5
+	VMULPS      Y4, Y1, Y4
+	VMULPS      Y5, Y4, Y4
+	VMOVUPS     Y4, (R11)
 	ADDQ        R8, R10
 	ADDQ        R8, R11
 	DECQ        R12
-	JNZ         rows
+	JNZ         oneRows
 
-rowsEnd:
+oneRowsEnd:
 	ADDQ $+32, AX
 	SUBQ $+8, CX
-	JMP  columns
+	JMP  one
 
-columnsEnd:
+oneEnd:
+	VZEROUPPER
+	RET
+
+// func columnHideAVX2(s []float32, ld int, rows int, hidden int)
+// Requires: AVX
+TEXT ·columnHideAVX2(SB), NOSPLIT, $0-48
+	MOVQ  s_base+0(FP), AX
+	MOVQ  ld+24(FP), CX
+	SHLQ  $0x02, CX
+	MOVQ  rows+32(FP), DX
+	MOVQ  hidden+40(FP), BX
+	LEAQ  hideAVX2<>+64(SB), SI
+	SHLQ  $0x02, BX
+	SUBQ  BX, SI
+	TESTQ DX, DX
+	JZ    rowsEnd
+
+rows:
+	VMOVUPS (SI), Y0
+	VMOVUPS (AX), Y1
+	VMINPS  Y0, Y1, Y0
+	VMOVUPS Y0, (AX)
+	VMOVUPS 32(SI), Y0
+	VMOVUPS 32(AX), Y1
+	VMINPS  Y0, Y1, Y0
+	VMOVUPS Y0, 32(AX)
+	SUBQ    $0x04, SI
+	ADDQ    CX, AX
+	DECQ    DX
+	JNZ     rows
+
+rowsEnd:
+	VZEROUPPER
+	RET
+
+// func log2AVX2(y []float32, x []float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·log2AVX2(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), DX
+	MOVQ x_base+24(FP), BX
+	MOVQ y_len+8(FP), CX
+	XORQ AX, AX
+
+single:
+	CMPQ        CX, $+8
+	JL          singleEnd
+	VMOVUPS     (BX)(AX*1), Y0
+	VMULPS      constantsAVX2<>+3392(SB), Y0, Y2
+	VPSRLD      $0x17, Y2, Y2
+	VPSUBD      constantsAVX2<>+768(SB), Y2, Y1
+	VPSLLD      $0x17, Y1, Y2
+	VPSUBD      Y2, Y0, Y2
+	VCVTDQ2PS   Y1, Y1
+	VSUBPS      Y0, Y0, Y0
+	VADDPS      Y1, Y0, Y0
+	VADDPS      constantsAVX2<>+704(SB), Y2, Y1
+	VMOVUPS     constantsAVX2<>+704(SB), Y3
+	VSUBPS      Y3, Y2, Y2
+	VDIVPS      Y1, Y2, Y1
+	VMULPS      Y1, Y1, Y2
+	VMOVUPS     constantsAVX2<>+3456(SB), Y3
+	VFMADD213PS constantsAVX2<>+3520(SB), Y2, Y3
+	VFMADD213PS constantsAVX2<>+3584(SB), Y2, Y3
+	VFMADD213PS constantsAVX2<>+3648(SB), Y2, Y3
+	VFMADD213PS constantsAVX2<>+3712(SB), Y2, Y3
+	VFMADD213PS constantsAVX2<>+3776(SB), Y2, Y3
+	VFMADD213PS Y0, Y1, Y3
+	VMOVUPS     Y3, (DX)(AX*1)
+	ADDQ        $+32, AX
+	SUBQ        $+8, CX
+	JMP         single
+
+singleEnd:
+	TESTQ       CX, CX
+	JZ          done
+	LEAQ        tailsAVX2<>+32(SB), SI
+	NEGQ        CX
+	VMOVUPS     (SI)(CX*4), Y0
+	VMASKMOVPS  (BX)(AX*1), Y0, Y1
+	VMULPS      constantsAVX2<>+3392(SB), Y1, Y3
+	VPSRLD      $0x17, Y3, Y3
+	VPSUBD      constantsAVX2<>+768(SB), Y3, Y2
+	VPSLLD      $0x17, Y2, Y3
+	VPSUBD      Y3, Y1, Y3
+	VCVTDQ2PS   Y2, Y2
+	VSUBPS      Y1, Y1, Y1
+	VADDPS      Y2, Y1, Y1
+	VADDPS      constantsAVX2<>+704(SB), Y3, Y2
+	VMOVUPS     constantsAVX2<>+704(SB), Y4
+	VSUBPS      Y4, Y3, Y3
+	VDIVPS      Y2, Y3, Y2
+	VMULPS      Y2, Y2, Y3
+	VMOVUPS     constantsAVX2<>+3456(SB), Y4
+	VFMADD213PS constantsAVX2<>+3520(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+3584(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+3648(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+3712(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+3776(SB), Y3, Y4
+	VFMADD213PS Y1, Y2, Y4
+	VMASKMOVPS  Y4, Y0, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func rowScaleAVX2(y *float32, ldy int, x *float32, ldx int, cols int, factors []float32)
+// Requires: AVX
+TEXT ·rowScaleAVX2(SB), NOSPLIT, $0-64
+	MOVQ  y+0(FP), AX
+	MOVQ  ldy+8(FP), CX
+	SHLQ  $0x02, CX
+	MOVQ  x+16(FP), DX
+	MOVQ  ldx+24(FP), BX
+	SHLQ  $0x02, BX
+	MOVQ  factors_base+40(FP), SI
+	MOVQ  factors_len+48(FP), DI
+	TESTQ DI, DI
+	JZ    rowsEnd
+
+rows:
+	VBROADCASTSS (SI), Y0
+	MOVQ         cols+32(FP), R9
+	XORQ         R8, R8
+
+unrolled:
+	CMPQ    R9, $+32
+	JL      unrolledEnd
+	VMOVUPS (DX)(R8*1), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS Y1, (AX)(R8*1)
+	VMOVUPS 32(DX)(R8*1), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS Y1, 32(AX)(R8*1)
+	VMOVUPS 64(DX)(R8*1), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS Y1, 64(AX)(R8*1)
+	VMOVUPS 96(DX)(R8*1), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS Y1, 96(AX)(R8*1)
+	ADDQ    $+128, R8
+	SUBQ    $+32, R9
+	JMP     unrolled
+
+unrolledEnd:
+single:
+	CMPQ    R9, $+8
+	JL      singleEnd
+	VMOVUPS (DX)(R8*1), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS Y1, (AX)(R8*1)
+	ADDQ    $+32, R8
+	SUBQ    $+8, R9
+	JMP     single
+
+singleEnd:
+	TESTQ      R9, R9
+	JZ         done
+	LEAQ       tailsAVX2<>+32(SB), R10
+	NEGQ       R9
+	VMOVUPS    (R10)(R9*4), Y1
+	VMASKMOVPS (DX)(R8*1), Y1, Y2
+	VMULPS     Y0, Y2, Y0
+	VMASKMOVPS Y0, Y1, (AX)(R8*1)
+
+done:
+	ADDQ BX, DX
+	ADDQ $0x04, SI
+	ADDQ CX, AX
+	DECQ DI
+	JNZ  rows
+
+rowsEnd:
+	VZEROUPPER
+	RET
+
+// func pairDotsAVX2(out []float32, x *float32, ldx int, y *float32, ldy int, cols int)
+// Requires: AVX, FMA3
+TEXT ·pairDotsAVX2(SB), NOSPLIT, $0-64
+	MOVQ  x+24(FP), AX
+	MOVQ  ldx+32(FP), CX
+	SHLQ  $0x02, CX
+	MOVQ  y+40(FP), DX
+	MOVQ  ldy+48(FP), BX
+	SHLQ  $0x02, BX
+	MOVQ  out_base+0(FP), SI
+	MOVQ  out_len+8(FP), DI
+	TESTQ DI, DI
+	JZ    rowsEnd
+
+rows:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   cols+56(FP), R9
+	XORQ   R8, R8
+
+unrolled:
+	CMPQ        R9, $+32
+	JL          unrolledEnd
+	VMOVUPS     (AX)(R8*1), Y4
+	VMOVUPS     (DX)(R8*1), Y5
+	VFMADD231PS Y4, Y5, Y0
+	VMOVUPS     32(AX)(R8*1), Y4
+	VMOVUPS     32(DX)(R8*1), Y5
+	VFMADD231PS Y4, Y5, Y1
+	VMOVUPS     64(AX)(R8*1), Y4
+	VMOVUPS     64(DX)(R8*1), Y5
+	VFMADD231PS Y4, Y5, Y2
+	VMOVUPS     96(AX)(R8*1), Y4
+	VMOVUPS     96(DX)(R8*1), Y5
+	VFMADD231PS Y4, Y5, Y3
+	ADDQ        $+128, R8
+	SUBQ        $+32, R9
+	JMP         unrolled
+
+unrolledEnd:
+single:
+	CMPQ        R9, $+8
+	JL          singleEnd
+	VMOVUPS     (AX)(R8*1), Y4
+	VMOVUPS     (DX)(R8*1), Y5
+	VFMADD231PS Y4, Y5, Y0
+	ADDQ        $+32, R8
+	SUBQ        $+8, R9
+	JMP         single
+
+singleEnd:
+	TESTQ       R9, R9
+	JZ          done
+	LEAQ        tailsAVX2<>+32(SB), R10
+	NEGQ        R9
+	VMOVUPS     (R10)(R9*4), Y4
+	VMASKMOVPS  (AX)(R8*1), Y4, Y5
+	VMASKMOVPS  (DX)(R8*1), Y4, Y4
+	VFMADD231PS Y5, Y4, Y0
+
+done:
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y3, Y2, Y2
+	VADDPS       Y2, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VPERMILPS    $0x4e, X0, X1
+	VADDPS       X1, X0, X0
+	VPERMILPS    $0xb1, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSS       X0, (SI)
+	ADDQ         BX, DX
+	ADDQ         $0x04, SI
+	ADDQ         CX, AX
+	DECQ         DI
+	JNZ          rows
+
+rowsEnd:
 	VZEROUPPER
 	RET
 
@@ -5458,105 +5888,105 @@ group:
 	VPBROADCASTD 8(SI), Y3
 	VPBROADCASTD 12(SI), Y4
 	VPSRLQ       $0x20, Y0, Y5
-	VPMULUDQ     constantsAVX2<>+2944(SB), Y0, Y6
-	VPMULUDQ     constantsAVX2<>+3008(SB), Y3, Y3
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y0, Y6
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y3, Y3
 	VPSRLQ       $0x20, Y6, Y7
 	VPSRLQ       $0x20, Y3, Y8
 	VPXOR        Y5, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y4, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3072(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+3136(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+2944(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+3008(SB), Y7, Y5
+	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
+	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y4
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y5
 	VPSRLQ       $0x20, Y4, Y7
 	VPSRLQ       $0x20, Y5, Y8
 	VPXOR        Y3, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y6, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3072(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+3136(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+2944(SB), Y8, Y3
-	VPMULUDQ     constantsAVX2<>+3008(SB), Y7, Y6
+	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
+	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y3
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y6
 	VPSRLQ       $0x20, Y3, Y7
 	VPSRLQ       $0x20, Y6, Y8
 	VPXOR        Y5, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y4, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3072(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+3136(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+2944(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+3008(SB), Y7, Y5
+	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
+	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y4
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y5
 	VPSRLQ       $0x20, Y4, Y7
 	VPSRLQ       $0x20, Y5, Y8
 	VPXOR        Y6, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y3, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3072(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+3136(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+2944(SB), Y8, Y3
-	VPMULUDQ     constantsAVX2<>+3008(SB), Y7, Y6
+	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
+	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y3
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y6
 	VPSRLQ       $0x20, Y3, Y7
 	VPSRLQ       $0x20, Y6, Y8
 	VPXOR        Y5, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y4, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3072(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+3136(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+2944(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+3008(SB), Y7, Y5
+	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
+	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y4
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y5
 	VPSRLQ       $0x20, Y4, Y7
 	VPSRLQ       $0x20, Y5, Y8
 	VPXOR        Y6, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y3, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3072(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+3136(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+2944(SB), Y8, Y3
-	VPMULUDQ     constantsAVX2<>+3008(SB), Y7, Y6
+	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
+	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y3
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y6
 	VPSRLQ       $0x20, Y3, Y7
 	VPSRLQ       $0x20, Y6, Y8
 	VPXOR        Y5, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y4, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3072(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+3136(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+2944(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+3008(SB), Y7, Y5
+	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
+	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y4
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y5
 	VPSRLQ       $0x20, Y4, Y7
 	VPSRLQ       $0x20, Y5, Y8
 	VPXOR        Y6, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y3, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3072(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+3136(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+2944(SB), Y8, Y3
-	VPMULUDQ     constantsAVX2<>+3008(SB), Y7, Y6
+	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
+	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y3
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y6
 	VPSRLQ       $0x20, Y3, Y7
 	VPSRLQ       $0x20, Y6, Y8
 	VPXOR        Y5, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y4, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3072(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+3136(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+2944(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+3008(SB), Y7, Y5
+	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
+	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y4
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y5
 	VPSRLQ       $0x20, Y4, Y7
 	VPSRLQ       $0x20, Y5, Y8
 	VPXOR        Y6, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y3, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPMOVZXDQ    constantsAVX2<>+3200(SB), Y1
+	VPMOVZXDQ    constantsAVX2<>+4096(SB), Y1
 	VPADDQ       Y1, Y0, Y0
 	VPSLLQ       $0x20, Y8, Y1
 	VPSRLQ       $0x20, Y1, Y1
@@ -5701,6 +6131,40 @@ DATA blocksAVX2<>+8(SB)/8, $0x0000000000000002
 DATA blocksAVX2<>+16(SB)/8, $0x0000000000000001
 DATA blocksAVX2<>+24(SB)/8, $0x0000000000000003
 GLOBL blocksAVX2<>(SB), RODATA|NOPTR, $32
+
+DATA hideAVX2<>+0(SB)/4, $0xff800000
+DATA hideAVX2<>+4(SB)/4, $0xff800000
+DATA hideAVX2<>+8(SB)/4, $0xff800000
+DATA hideAVX2<>+12(SB)/4, $0xff800000
+DATA hideAVX2<>+16(SB)/4, $0xff800000
+DATA hideAVX2<>+20(SB)/4, $0xff800000
+DATA hideAVX2<>+24(SB)/4, $0xff800000
+DATA hideAVX2<>+28(SB)/4, $0xff800000
+DATA hideAVX2<>+32(SB)/4, $0xff800000
+DATA hideAVX2<>+36(SB)/4, $0xff800000
+DATA hideAVX2<>+40(SB)/4, $0xff800000
+DATA hideAVX2<>+44(SB)/4, $0xff800000
+DATA hideAVX2<>+48(SB)/4, $0xff800000
+DATA hideAVX2<>+52(SB)/4, $0xff800000
+DATA hideAVX2<>+56(SB)/4, $0xff800000
+DATA hideAVX2<>+60(SB)/4, $0xff800000
+DATA hideAVX2<>+64(SB)/4, $0x7f800000
+DATA hideAVX2<>+68(SB)/4, $0x7f800000
+DATA hideAVX2<>+72(SB)/4, $0x7f800000
+DATA hideAVX2<>+76(SB)/4, $0x7f800000
+DATA hideAVX2<>+80(SB)/4, $0x7f800000
+DATA hideAVX2<>+84(SB)/4, $0x7f800000
+DATA hideAVX2<>+88(SB)/4, $0x7f800000
+DATA hideAVX2<>+92(SB)/4, $0x7f800000
+DATA hideAVX2<>+96(SB)/4, $0x7f800000
+DATA hideAVX2<>+100(SB)/4, $0x7f800000
+DATA hideAVX2<>+104(SB)/4, $0x7f800000
+DATA hideAVX2<>+108(SB)/4, $0x7f800000
+DATA hideAVX2<>+112(SB)/4, $0x7f800000
+DATA hideAVX2<>+116(SB)/4, $0x7f800000
+DATA hideAVX2<>+120(SB)/4, $0x7f800000
+DATA hideAVX2<>+124(SB)/4, $0x7f800000
+GLOBL hideAVX2<>(SB), RODATA|NOPTR, $128
 
 DATA constantsAVX2<>+0(SB)/4, $0xc2d00000
 DATA constantsAVX2<>+4(SB)/4, $0xc2d00000
@@ -6438,87 +6902,311 @@ DATA constantsAVX2<>+2928(SB)/4, $0xff800000
 DATA constantsAVX2<>+2932(SB)/4, $0xff800000
 DATA constantsAVX2<>+2936(SB)/4, $0xff800000
 DATA constantsAVX2<>+2940(SB)/4, $0xff800000
-DATA constantsAVX2<>+2944(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+2948(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+2952(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+2956(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+2960(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+2964(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+2968(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+2972(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+2976(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+2980(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+2984(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+2988(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+2992(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+2996(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3000(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3004(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3008(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3012(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3016(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3020(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3024(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3028(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3032(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3036(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3040(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3044(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3048(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3052(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3056(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3060(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3064(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3068(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3072(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3076(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3080(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3084(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3088(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3092(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3096(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3100(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3104(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3108(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3112(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3116(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3120(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3124(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3128(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3132(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3136(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+3140(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+3144(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+3148(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+3152(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+3156(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+3160(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+3164(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+3168(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+3172(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+3176(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+3180(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+3184(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+3188(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+3192(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+3196(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+3200(SB)/4, $0x00000004
-DATA constantsAVX2<>+3204(SB)/4, $0x00000004
-DATA constantsAVX2<>+3208(SB)/4, $0x00000004
-DATA constantsAVX2<>+3212(SB)/4, $0x00000004
-DATA constantsAVX2<>+3216(SB)/4, $0x00000004
-DATA constantsAVX2<>+3220(SB)/4, $0x00000004
-DATA constantsAVX2<>+3224(SB)/4, $0x00000004
-DATA constantsAVX2<>+3228(SB)/4, $0x00000004
-DATA constantsAVX2<>+3232(SB)/4, $0x00000004
-DATA constantsAVX2<>+3236(SB)/4, $0x00000004
-DATA constantsAVX2<>+3240(SB)/4, $0x00000004
-DATA constantsAVX2<>+3244(SB)/4, $0x00000004
-DATA constantsAVX2<>+3248(SB)/4, $0x00000004
-DATA constantsAVX2<>+3252(SB)/4, $0x00000004
-DATA constantsAVX2<>+3256(SB)/4, $0x00000004
-DATA constantsAVX2<>+3260(SB)/4, $0x00000004
-GLOBL constantsAVX2<>(SB), RODATA|NOPTR, $3264
+DATA constantsAVX2<>+2944(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2948(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2952(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2956(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2960(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2964(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2968(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2972(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2976(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2980(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2984(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2988(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2992(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2996(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3000(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3004(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3008(SB)/4, $0x43020000
+DATA constantsAVX2<>+3012(SB)/4, $0x43020000
+DATA constantsAVX2<>+3016(SB)/4, $0x43020000
+DATA constantsAVX2<>+3020(SB)/4, $0x43020000
+DATA constantsAVX2<>+3024(SB)/4, $0x43020000
+DATA constantsAVX2<>+3028(SB)/4, $0x43020000
+DATA constantsAVX2<>+3032(SB)/4, $0x43020000
+DATA constantsAVX2<>+3036(SB)/4, $0x43020000
+DATA constantsAVX2<>+3040(SB)/4, $0x43020000
+DATA constantsAVX2<>+3044(SB)/4, $0x43020000
+DATA constantsAVX2<>+3048(SB)/4, $0x43020000
+DATA constantsAVX2<>+3052(SB)/4, $0x43020000
+DATA constantsAVX2<>+3056(SB)/4, $0x43020000
+DATA constantsAVX2<>+3060(SB)/4, $0x43020000
+DATA constantsAVX2<>+3064(SB)/4, $0x43020000
+DATA constantsAVX2<>+3068(SB)/4, $0x43020000
+DATA constantsAVX2<>+3072(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3076(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3080(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3084(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3088(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3092(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3096(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3100(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3104(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3108(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3112(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3116(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3120(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3124(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3128(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3132(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3136(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3140(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3144(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3148(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3152(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3156(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3160(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3164(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3168(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3172(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3176(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3180(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3184(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3188(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3192(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3196(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3200(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3204(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3208(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3212(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3216(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3220(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3224(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3228(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3232(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3236(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3240(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3244(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3248(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3252(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3256(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3260(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3264(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3268(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3272(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3276(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3280(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3284(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3288(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3292(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3296(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3300(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3304(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3308(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3312(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3316(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3320(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3324(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3328(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3332(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3336(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3340(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3344(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3348(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3352(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3356(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3360(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3364(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3368(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3372(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3376(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3380(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3384(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3388(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3392(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3396(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3400(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3404(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3408(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3412(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3416(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3420(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3424(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3428(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3432(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3436(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3440(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3444(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3448(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3452(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3456(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3460(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3464(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3468(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3472(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3476(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3480(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3484(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3488(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3492(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3496(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3500(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3504(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3508(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3512(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3516(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3520(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3524(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3528(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3532(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3536(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3540(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3544(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3548(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3552(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3556(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3560(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3564(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3568(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3572(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3576(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3580(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3584(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3588(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3592(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3596(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3600(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3604(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3608(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3612(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3616(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3620(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3624(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3628(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3632(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3636(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3640(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3644(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3648(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3652(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3656(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3660(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3664(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3668(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3672(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3676(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3680(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3684(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3688(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3692(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3696(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3700(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3704(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3708(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3712(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+3716(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+3720(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+3724(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+3728(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+3732(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+3736(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+3740(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+3744(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+3748(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+3752(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+3756(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+3760(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+3764(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+3768(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+3772(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+3776(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+3780(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+3784(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+3788(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+3792(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+3796(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+3800(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+3804(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+3808(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+3812(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+3816(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+3820(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+3824(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+3828(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+3832(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+3836(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+3840(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+3844(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+3848(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+3852(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+3856(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+3860(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+3864(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+3868(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+3872(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+3876(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+3880(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+3884(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+3888(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+3892(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+3896(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+3900(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+3904(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+3908(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+3912(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+3916(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+3920(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+3924(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+3928(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+3932(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+3936(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+3940(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+3944(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+3948(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+3952(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+3956(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+3960(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+3964(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+3968(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+3972(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+3976(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+3980(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+3984(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+3988(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+3992(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+3996(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4000(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4004(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4008(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4012(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4016(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4020(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4024(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4028(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4032(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4036(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4040(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4044(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4048(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4052(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4056(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4060(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4064(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4068(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4072(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4076(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4080(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4084(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4088(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4092(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4096(SB)/4, $0x00000004
+DATA constantsAVX2<>+4100(SB)/4, $0x00000004
+DATA constantsAVX2<>+4104(SB)/4, $0x00000004
+DATA constantsAVX2<>+4108(SB)/4, $0x00000004
+DATA constantsAVX2<>+4112(SB)/4, $0x00000004
+DATA constantsAVX2<>+4116(SB)/4, $0x00000004
+DATA constantsAVX2<>+4120(SB)/4, $0x00000004
+DATA constantsAVX2<>+4124(SB)/4, $0x00000004
+DATA constantsAVX2<>+4128(SB)/4, $0x00000004
+DATA constantsAVX2<>+4132(SB)/4, $0x00000004
+DATA constantsAVX2<>+4136(SB)/4, $0x00000004
+DATA constantsAVX2<>+4140(SB)/4, $0x00000004
+DATA constantsAVX2<>+4144(SB)/4, $0x00000004
+DATA constantsAVX2<>+4148(SB)/4, $0x00000004
+DATA constantsAVX2<>+4152(SB)/4, $0x00000004
+DATA constantsAVX2<>+4156(SB)/4, $0x00000004
+GLOBL constantsAVX2<>(SB), RODATA|NOPTR, $4160
 
 DATA tailsAVX2<>+0(SB)/4, $0xffffffff
 DATA tailsAVX2<>+4(SB)/4, $0xffffffff

@@ -234,20 +234,60 @@ func normGradAVX512(dx []float32, dy []float32, x []float32, gamma []float32, me
 //go:noescape
 func columnSumAVX512(y []float32, x []float32, ld int, rows int)
 
+// product4AVX512 computes rows of 4 vectors of C, the last one of tail elements.
+//
+//go:noescape
+func product4AVX512(rows int, kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, tail int)
+
+// product3AVX512 computes rows of 3 vectors of C, the last one of tail elements.
+//
+//go:noescape
+func product3AVX512(rows int, kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, tail int)
+
+// product2AVX512 computes rows of 2 vectors of C, the last one of tail elements.
+//
+//go:noescape
+func product2AVX512(rows int, kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, tail int)
+
+// product1AVX512 computes rows of 1 vectors of C, the last one of tail elements.
+//
+//go:noescape
+func product1AVX512(rows int, kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, tail int)
+
 // columnMaxAVX512 sets m to the larger of m and the maxima of the columns of s.
 //
 //go:noescape
 func columnMaxAVX512(m []float32, s []float32, ld int, rows int)
 
-// columnExpAVX512 sets s = exp(s-m) and adds the sums of its columns to l.
+// columnPowerAVX512 sets s = 2^(scale s - m) and adds the sums of its columns to l.
 //
 //go:noescape
-func columnExpAVX512(l []float32, s []float32, m []float32, ld int, rows int)
+func columnPowerAVX512(l []float32, s []float32, m []float32, ld int, rows int, scale float32)
 
-// columnGradAVX512 sets s to p = exp(s-lse) and d to scale p (d-delta).
+// columnGradAVX512 sets s to p = 2^(factor s - lse) and d to scale p (d-delta).
 //
 //go:noescape
-func columnGradAVX512(s []float32, d []float32, lse []float32, delta []float32, ld int, rows int, scale float32)
+func columnGradAVX512(s []float32, d []float32, lse []float32, delta []float32, ld int, rows int, factor float32, scale float32)
+
+// columnHideAVX512 sets the first hidden+r elements of each row r to minus infinity; they are between 0 and 16, and len(s) counts all rows.
+//
+//go:noescape
+func columnHideAVX512(s []float32, ld int, rows int, hidden int)
+
+// log2AVX512 sets y to the binary logarithm of x, which is normal and positive, or NaN.
+//
+//go:noescape
+func log2AVX512(y []float32, x []float32)
+
+// rowScaleAVX512 sets the rows of y to those of x times a factor each, cols > 0.
+//
+//go:noescape
+func rowScaleAVX512(y *float32, ldy int, x *float32, ldx int, cols int, factors []float32)
+
+// pairDotsAVX512 sets out to the products of the rows of x with those of y, cols > 0.
+//
+//go:noescape
+func pairDotsAVX512(out []float32, x *float32, ldx int, y *float32, ldy int, cols int)
 
 // adamWAVX512 updates p, m and v from the gradient g.
 //

@@ -3,7 +3,7 @@ package kernel
 const (
 	panelA     = 8             // width of a packed panel of A, mr <= panelA
 	minClaims  = 6             // claims a worker should find, at least
-	stripMost  = workerFloat   // elements of B in a strip at most: they stay in the L2 cache
+	stripMost  = 144 << 10     // elements of B in a strip at most: they stay in the L2 cache
 	stripShort = stripMost / 2 // the same if A's block is short enough to be read often
 	shortRows  = 1024          // rows of such a block
 	partRows   = 64            // rows of A a claim has at least

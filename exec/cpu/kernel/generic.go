@@ -18,8 +18,10 @@ var genericInner = &inner{
 	norm: normGeneric, normScale: normScaleGeneric,
 	normSums: normSumsGeneric, normGrad: normGradGeneric,
 	adamW: adamWGeneric, dropout: dropoutGeneric,
-	columnSum: columnSumGeneric, columnMax: columnMaxGeneric,
-	columnExp: columnExpGeneric, columnGrad: columnGradGeneric,
+	columnSum: columnSumGeneric,
+
+	product: productTiles(tileGeneric, genericTile, genericTile), columnMax: columnMaxGeneric, columnPower: columnPowerGeneric, columnGrad: columnGradGeneric,
+	columnHide: columnHideGeneric, log2: each(log2Generic), rowScale: rowScaleGeneric, pairDots: pairDotsGeneric,
 
 	mulAdds: mulAddsGeneric, chains: len(starts), triad: triadGeneric,
 }
@@ -158,34 +160,6 @@ func normGradGeneric(dx, dy, x, gamma []float32, mean, rstd, m1, m2 float32) {
 func columnSumGeneric(y, x []float32, ld, rows int) {
 	for r := range rows {
 		addGeneric(y, y, x[r*ld:][:len(y)])
-	}
-}
-
-func columnMaxGeneric(m, s []float32, ld, rows int) {
-	for r := range rows {
-		for j, v := range s[r*ld:][:len(m)] {
-			m[j] = max(m[j], v)
-		}
-	}
-}
-
-func columnExpGeneric(l, s, m []float32, ld, rows int) {
-	for r := range rows {
-		row := s[r*ld:][:len(m)]
-		for j, v := range row {
-			row[j] = expGeneric(v - m[j])
-			l[j] += row[j]
-		}
-	}
-}
-
-func columnGradGeneric(s, d, lse, delta []float32, ld, rows int, scale float32) {
-	for r := range rows {
-		p, d := s[r*ld:][:len(lse)], d[r*ld:][:len(lse)]
-		for j, v := range p {
-			p[j] = expGeneric(v - lse[j])
-			d[j] = scale * p[j] * (d[j] - delta[j])
-		}
 	}
 }
 

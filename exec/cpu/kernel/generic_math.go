@@ -35,6 +35,41 @@ func expGeneric(x float32) float32 {
 	return p * power2(half) * power2(int32(n)-half)
 }
 
+// powerGeneric is 2^x within 2 ulp: x = n + r with n whole and r in [0, 1], and
+// a minimax polynomial of degree 5 in r.
+func powerGeneric(x float32) float32 {
+	if x != x {
+		return x
+	}
+	x = min(max(x, -160), 130)
+	n := float32(x-0.5+round) - round
+	r := x - n
+	p := float32(0.00186713008191)
+	p = p*r + 0.00901703028444
+	p = p*r + 0.055799913146
+	p = p*r + 0.240164450136
+	p = p*r + 0.693151311808
+	p = p*r + 1
+	half := int32(n) >> 1
+	return p * power2(half) * power2(int32(n)-half)
+}
+
+// log2Generic is the binary logarithm of x = 2^k m, m in [3/4, 3/2): a series
+// in (m-1)/(m+1).
+func log2Generic(x float32) float32 {
+	k := int32(math.Float32bits(x*(4./3))>>23) - 127
+	m := math.Float32frombits(math.Float32bits(x) - uint32(k)<<23)
+	z := (m - 1) / (m + 1)
+	square := z * z
+	p := float32(2 * log2e / 11)
+	p = p*square + 2*log2e/9
+	p = p*square + 2*log2e/7
+	p = p*square + 2*log2e/5
+	p = p*square + 2*log2e/3
+	p = p*square + 2*log2e
+	return p*z + (float32(k) + (x - x)) // NaN stays one
+}
+
 // power2 is 2^n for n in [-126, 127].
 func power2(n int32) float32 { return math.Float32frombits(uint32(n+127) << 23) }
 

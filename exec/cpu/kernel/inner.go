@@ -42,9 +42,16 @@ type inner struct {
 	adamW                               func(p, m, v, g []float32, k *adamWFactors)
 	dropout                             func(y, x []float32, block uint64, k *dropoutFactors) // len(y) a multiple of 32
 	columnSum                           func(y, x []float32, ld, rows int)                    // y += column sums of x [rows, len(y)]
-	columnMax                           func(m, s []float32, ld, rows int)
-	columnExp                           func(l, s, m []float32, ld, rows int)
-	columnGrad                          columnGradFunc
+
+	// The blocks of attention.
+	product     productFunc
+	columnMax   func(m, s []float32, ld, rows int)
+	columnPower func(l, s, m []float32, ld, rows int, scale float32)
+	columnGrad  columnGradFunc
+	columnHide  func(s []float32, ld, rows, hidden int)
+	log2        func(y, x []float32) // of normal positive numbers
+	rowScale    func(y []float32, ldy int, x []float32, ldx, cols int, factors []float32)
+	pairDots    func(out, x []float32, ldx int, y []float32, ldy, cols int)
 
 	// mulAdds runs n rounds of z = z x + y on chains numbers, zero at first,
 	// and gives their sum.
@@ -69,9 +76,17 @@ type dotsFunc func(out []float32, k int, a []float32, lda, rows int, b []float32
 // xhat = (x-mean) rstd, and adds dy xhat to dgamma and dy to dbeta.
 type normSumsFunc func(dgamma, dbeta, dy, x, gamma []float32, mean, rstd float32) (s1, s2 float32)
 
+// productFunc computes C [rows, cols] = A B (+ C), where the elements of A lie
+// at a[r*rs+k*ks], and B [kc, cols] and C have rows of ldb and ldc elements.
+type productFunc func(rows, cols, kc int, a []float32, rs, ks int, b []float32, ldb int, c []float32, ldc int, accumulate bool)
+
 // The column functions see a block s [rows, len(m)] with rows of ld elements
 // whose columns are independent softmaxes; len(m) is a multiple of 16.
-// columnMax sets m = max(m, column maxima); columnExp sets s = exp(s-m) and
-// adds the column sums to l. columnGradFunc sets s to p = exp(s-lse) and d to
-// scale p (d-delta).
-type columnGradFunc func(s, d, lse, delta []float32, ld, rows int, scale float32)
+// columnMax sets m = max(m, column maxima); columnPower sets s = 2^(scale s-m)
+// and adds the column sums to l. columnGradFunc sets s to p = 2^(factor s-lse)
+// and d to scale p (d-delta). columnHide sets the first hidden+r of 16 elements
+// of each row r to minus infinity.
+//
+// log2 takes normal positive numbers. rowScale sets the rows of y to those of x times a factor each, pairDots sets
+// out to the products of the rows of x with those of y.
+type columnGradFunc func(s, d, lse, delta []float32, ld, rows int, factor, scale float32)

@@ -30,8 +30,10 @@ var avx512Inner = &inner{
 	norm: normAVX512, normScale: normScaleAVX512,
 	normSums: normSumsAVX512, normGrad: normGradAVX512,
 	adamW: adamWAVX512, dropout: dropoutAVX512,
-	columnSum: columnSumAVX512, columnMax: columnMaxAVX512,
-	columnExp: columnExpAVX512, columnGrad: columnGradAVX512,
+	columnSum: columnSumAVX512,
+
+	product: productAVX512, columnMax: columnMaxAVX512, columnPower: columnPowerAVX512, columnGrad: columnGradAVX512,
+	columnHide: hideBlock(columnHideAVX512), log2: log2AVX512, rowScale: scaleRows(rowScaleAVX512), pairDots: dotPairs(pairDotsAVX512),
 
 	mulAdds: mulAddsAVX512, chains: 384, triad: triadAVX512,
 }
@@ -52,8 +54,10 @@ var avx2Inner = &inner{
 	norm: normAVX2, normScale: normScaleAVX2,
 	normSums: normSumsAVX2, normGrad: normGradAVX2,
 	adamW: adamWAVX2, dropout: dropoutAVX2,
-	columnSum: columnSumAVX2, columnMax: columnMaxAVX2,
-	columnExp: columnExpAVX2, columnGrad: columnGradAVX2,
+	columnSum: columnSumAVX2,
+
+	product: productTiles(tileAVX2, 6, 16), columnMax: columnMaxAVX2, columnPower: columnPowerAVX2, columnGrad: columnGradAVX2,
+	columnHide: hideBlock(columnHideAVX2), log2: log2AVX2, rowScale: scaleRows(rowScaleAVX2), pairDots: dotPairs(pairDotsAVX2),
 
 	mulAdds: mulAddsAVX2, chains: 96, triad: triadAVX2,
 }

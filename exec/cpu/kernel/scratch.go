@@ -2,7 +2,7 @@ package kernel
 
 const (
 	packedA     = 1024 * 768 // elements of A packed at once
-	workerFloat = 144 << 10  // elements of each worker's own scratch: a strip of B
+	workerFloat = 192 << 10  // elements of each worker's own scratch
 	sumChunks   = 1 << 10    // parts of a float64 sum
 )
 

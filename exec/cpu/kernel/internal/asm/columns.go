@@ -10,13 +10,10 @@ import (
 // columns at a time.
 func (s *set) columns() {
 	s.columnSum()
-	s.columnMax()
-	s.columnExp()
-	s.columnGrad()
 }
 
 // down emits body for each of the rows: pointers are stepped by ld bytes.
-func down(label string, rows, ld reg.GPVirtual, pointers []reg.GPVirtual, body func()) {
+func down(label string, rows, ld Op, pointers []Op, body func()) {
 	left := GP64()
 	MOVQ(rows, left)
 	TESTQ(left, left)
@@ -55,7 +52,7 @@ func (s *set) columnSum() {
 	four := func(masked bool, n int, label string) {
 		acc := s.accumulators(n)
 		p := l.pointer("x")
-		down(label, rows, ld, []reg.GPVirtual{p}, func() {
+		down(label, rows, ld, []Op{p}, func() {
 			for i, a := range acc {
 				VADDPS(s.load(Mem{Base: p, Disp: i * s.bytes()}, masked), a, a)
 			}
@@ -74,55 +71,6 @@ func (s *set) columnSum() {
 	l.each(1, func(u int, masked bool) {
 		n++
 		four(masked, 1, [...]string{"", "oneRow", "lastRow"}[n])
-	})
-	end()
-}
-
-// The functions of attention blocks have whole vectors of columns only.
-
-func (s *set) columnMax() {
-	s.function("columnMax", "func(m, s []float32, ld, rows int)", "sets m to the larger of m and the maxima of the columns of s.")
-	l, ld, rows := s.over("m", "s"), stride("ld"), GP64()
-	Load(Param("rows"), rows)
-	l.whole("columns", 1, func(u int, masked bool) {
-		m, p := l.load("m", 0, false), l.pointer("s")
-		down("rows", rows, ld, []reg.GPVirtual{p}, func() { VMAXPS(Mem{Base: p}, m, m) })
-		l.store(m, "m", 0, false)
-	})
-	end()
-}
-
-func (s *set) columnExp() {
-	s.function("columnExp", "func(l, s, m []float32, ld, rows int)", "sets s = exp(s-m) and adds the sums of its columns to l.")
-	l, ld, rows := s.over("l", "s", "m"), stride("ld"), GP64()
-	Load(Param("rows"), rows)
-	l.whole("columns", 1, func(u int, masked bool) {
-		sum, m, p := l.load("l", 0, false), l.load("m", 0, false), l.pointer("s")
-		down("rows", rows, ld, []reg.GPVirtual{p}, func() {
-			e := s.exp(s.sub(m, s.load(Mem{Base: p}, false)))
-			VMOVUPS(e, Mem{Base: p})
-			VADDPS(e, sum, sum)
-		})
-		l.store(sum, "l", 0, false)
-	})
-	end()
-}
-
-func (s *set) columnGrad() {
-	s.function("columnGrad", "func(s, d, lse, delta []float32, ld, rows int, scale float32)",
-		"sets s to p = exp(s-lse) and d to scale p (d-delta).")
-	l, ld, rows := s.over("lse", "delta", "s", "d"), stride("ld"), GP64()
-	Load(Param("rows"), rows)
-	scale := s.param("scale")
-	l.whole("columns", 1, func(u int, masked bool) {
-		lse, delta := l.load("lse", 0, false), l.load("delta", 0, false)
-		p, q := l.pointer("s"), l.pointer("d")
-		down("rows", rows, ld, []reg.GPVirtual{p, q}, func() {
-			e := s.exp(s.sub(lse, s.load(Mem{Base: p}, false)))
-			VMOVUPS(e, Mem{Base: p})
-			d := s.sub(delta, s.load(Mem{Base: q}, false))
-			VMOVUPS(s.mul(d, s.mul(e, scale)), Mem{Base: q})
-		})
 	})
 	end()
 }

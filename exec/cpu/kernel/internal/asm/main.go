@@ -41,9 +41,11 @@ func emit(s *set) {
 	s.reductions()
 	s.norms()
 	s.columns()
+	s.attention()
 	s.adamW()
 	s.dropout()
 	s.peaks()
 	s.writeBlocks()
+	s.writeHideTable()
 	s.writeConstants()
 }

@@ -23,6 +23,31 @@ func (s *set) exp(x reg.VecVirtual) reg.VecVirtual {
 	return s.timesPower2(p, n)
 }
 
+// powerTerms are the coefficients of power, highest first.
+var powerTerms = []float64{0.00186713008191, 0.00901703028444, 0.055799913146, 0.240164450136, 0.693151311808, 1}
+
+// power is 2^x within 2 ulp: x = n + r with n whole and r in [0, 1], and a
+// polynomial in r. generic_math.go has the same algorithm.
+func (s *set) power(x reg.VecVirtual) reg.VecVirtual {
+	polynomial := func(r reg.VecVirtual) reg.VecVirtual {
+		return s.horner(r, powerTerms...)
+	}
+	const down = U8(9)
+	if s.wide {
+		// Of infinity, the fraction is 0. The scaling rounds x down itself.
+		r, y := s.vec(), s.vec()
+		VREDUCEPS(down, x, r)
+		VSCALEFPS(x, polynomial(r), y)
+		return y
+	}
+	// NaN goes through: it is the first operand.
+	x = s.max(x, s.constant(-160))
+	x = s.min(x, s.constant(130))
+	n := s.vec()
+	VROUNDPS(down, x, n)
+	return s.timesPower2(polynomial(s.sub(n, x)), n)
+}
+
 // round is the nearest integer, ties to even.
 func (s *set) round(x Op) reg.VecVirtual {
 	y := s.vec()

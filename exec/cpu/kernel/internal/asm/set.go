@@ -19,6 +19,7 @@ type set struct {
 
 	constants []uint32       // each replicated over 64 bytes
 	offsets   map[uint32]int // bytes from the start of the table
+	held      map[uint32]Op  // constants in registers of the function
 
 	// The mask of the function's partial vector: mask register or vector.
 	mask reg.Register
@@ -26,10 +27,32 @@ type set struct {
 
 const constantTable = "constants"
 
-// k is a memory operand with v in every lane.
-func (s *set) k(v float64) Mem { return s.bits(math.Float32bits(float32(v))) }
+// k is an operand with v in every lane, in memory unless it is held.
+func (s *set) k(v float64) Op { return s.bits(math.Float32bits(float32(v))) }
 
-func (s *set) bits(v uint32) Mem {
+func (s *set) bits(v uint32) Op {
+	if x, ok := s.held[v]; ok {
+		return x
+	}
+	return s.entry(v)
+}
+
+// hold keeps constants in registers for the rest of the function, where there
+// are enough: a vector from memory costs AVX-512 as much as a multiply-add.
+func (s *set) hold(values ...float64) {
+	for _, v := range values {
+		bits := math.Float32bits(float32(v))
+		if s.held[bits] != nil || !s.wide {
+			continue
+		}
+		x := s.vec()
+		VMOVUPS(s.entry(bits), x)
+		s.held[bits] = x
+	}
+}
+
+// entry is where a constant lies in the table.
+func (s *set) entry(v uint32) Mem {
 	if s.offsets == nil {
 		s.offsets = map[uint32]int{}
 	}
@@ -297,6 +320,7 @@ func (s *set) fold(x reg.VecVirtual, f func(...Op)) reg.VecVirtual {
 
 // function starts a function of this set.
 func (s *set) function(name, signature, doc string) {
+	s.held = map[uint32]Op{}
 	TEXT(name+s.suffix, NOSPLIT, signature)
 	Pragma("noescape")
 	Doc(fmt.Sprintf("%s%s %s", name, s.suffix, doc))
