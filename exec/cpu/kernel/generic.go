@@ -6,6 +6,7 @@ import "math"
 var genericInner = &inner{
 	isa: Generic, mr: genericTile, nr: genericTile,
 	tile: tileGeneric, dots: dotsGeneric, transpose: transposeGeneric,
+	roundBF16: each(roundBF16Generic),
 
 	exp: each(expGeneric), tanh: each(tanhGeneric), sigmoid: each(sigmoidGeneric), erf: each(erfGeneric),
 	geluTanh: each(geluTanhGeneric), geluErf: each(geluErfGeneric), silu: each(siluGeneric),

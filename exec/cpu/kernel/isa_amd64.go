@@ -14,9 +14,16 @@ func available() []*inner {
 	return append(sets, genericInner)
 }
 
+func init() {
+	if cpu.X86.HasAVX512BF16 {
+		avx512Inner.pairs = avx512Pairs
+	}
+}
+
 var avx512Inner = &inner{
 	isa: AVX512, mr: 8, nr: 48,
 	tile: tileAVX512, dots: dotsAVX512, transpose: transposeAVX512Blocks,
+	roundBF16: roundBF16AVX512,
 
 	exp: expAVX512, tanh: tanhAVX512, sigmoid: sigmoidAVX512, erf: erfAVX512,
 	geluTanh: geluTanhAVX512, geluErf: geluErfAVX512, silu: siluAVX512,
@@ -38,6 +45,7 @@ var avx512Inner = &inner{
 var avx2Inner = &inner{
 	isa: AVX2, mr: 6, nr: 16,
 	tile: tileAVX2, dots: dotsAVX2, transpose: transposeAVX2Blocks,
+	roundBF16: roundBF16AVX2,
 
 	exp: expAVX2, tanh: tanhAVX2, sigmoid: sigmoidAVX2, erf: erfAVX2,
 	geluTanh: geluTanhAVX2, geluErf: geluErfAVX2, silu: siluAVX2,

@@ -36,6 +36,7 @@ func emit(s *set) {
 	s.microKernels()
 	s.dotKernels()
 	s.transposes()
+	s.pairKernels()
 	s.elementwise()
 	s.reductions()
 	s.norms()
@@ -44,5 +45,6 @@ func emit(s *set) {
 	s.dropout()
 	s.peaks()
 	s.writeBlocks()
+	s.writePairOrder()
 	s.writeConstants()
 }
