@@ -2933,6 +2933,2575 @@ loop:
 	VZEROUPPER
 	RET
 
+// func expAVX512(y []float32, x []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·expAVX512(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), DX
+	MOVQ x_base+24(FP), BX
+	MOVQ y_len+8(FP), CX
+	XORQ AX, AX
+
+single:
+	CMPQ        CX, $+16
+	JL          singleEnd
+	VMOVUPS     (BX)(AX*1), Z0
+	VMOVUPS     constantsAVX512<>+0(SB), Z1
+	VMAXPS      Z0, Z1, Z0
+	VMOVUPS     constantsAVX512<>+64(SB), Z1
+	VMINPS      Z0, Z1, Z0
+	VMULPS      constantsAVX512<>+128(SB), Z0, Z1
+	VRNDSCALEPS $0x08, Z1, Z1
+	VFMADD231PS constantsAVX512<>+192(SB), Z1, Z0
+	VFMADD231PS constantsAVX512<>+256(SB), Z1, Z0
+	VMOVUPS     constantsAVX512<>+320(SB), Z2
+	VFMADD213PS constantsAVX512<>+384(SB), Z0, Z2
+	VFMADD213PS constantsAVX512<>+448(SB), Z0, Z2
+	VFMADD213PS constantsAVX512<>+512(SB), Z0, Z2
+	VFMADD213PS constantsAVX512<>+576(SB), Z0, Z2
+	VFMADD213PS constantsAVX512<>+640(SB), Z0, Z2
+	VMULPS      Z0, Z0, Z3
+	VFMADD213PS Z0, Z3, Z2
+	VADDPS      constantsAVX512<>+704(SB), Z2, Z0
+	VSCALEFPS   Z1, Z0, Z0
+	VMOVUPS     Z0, (DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         single
+
+singleEnd:
+	TESTQ       CX, CX
+	JZ          done
+	MOVQ        $0xffffffff, SI
+	BZHIQ       CX, SI, SI
+	KMOVW       SI, K1
+	VMOVUPS.Z   (BX)(AX*1), K1, Z0
+	VMOVUPS     constantsAVX512<>+0(SB), Z1
+	VMAXPS      Z0, Z1, Z0
+	VMOVUPS     constantsAVX512<>+64(SB), Z1
+	VMINPS      Z0, Z1, Z0
+	VMULPS      constantsAVX512<>+128(SB), Z0, Z1
+	VRNDSCALEPS $0x08, Z1, Z1
+	VFMADD231PS constantsAVX512<>+192(SB), Z1, Z0
+	VFMADD231PS constantsAVX512<>+256(SB), Z1, Z0
+	VMOVUPS     constantsAVX512<>+320(SB), Z2
+	VFMADD213PS constantsAVX512<>+384(SB), Z0, Z2
+	VFMADD213PS constantsAVX512<>+448(SB), Z0, Z2
+	VFMADD213PS constantsAVX512<>+512(SB), Z0, Z2
+	VFMADD213PS constantsAVX512<>+576(SB), Z0, Z2
+	VFMADD213PS constantsAVX512<>+640(SB), Z0, Z2
+	VMULPS      Z0, Z0, Z3
+	VFMADD213PS Z0, Z3, Z2
+	VADDPS      constantsAVX512<>+704(SB), Z2, Z0
+	VSCALEFPS   Z1, Z0, Z0
+	VMOVUPS     Z0, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func tanhAVX512(y []float32, x []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·tanhAVX512(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), DX
+	MOVQ x_base+24(FP), BX
+	MOVQ y_len+8(FP), CX
+	XORQ AX, AX
+
+single:
+	CMPQ        CX, $+16
+	JL          singleEnd
+	VMOVUPS     (BX)(AX*1), Z0
+	VPANDD      constantsAVX512<>+768(SB), Z0, Z1
+	VADDPS      Z1, Z1, Z2
+	VMOVUPS     constantsAVX512<>+0(SB), Z3
+	VMAXPS      Z2, Z3, Z2
+	VMOVUPS     constantsAVX512<>+64(SB), Z3
+	VMINPS      Z2, Z3, Z2
+	VMULPS      constantsAVX512<>+128(SB), Z2, Z3
+	VRNDSCALEPS $0x08, Z3, Z3
+	VFMADD231PS constantsAVX512<>+192(SB), Z3, Z2
+	VFMADD231PS constantsAVX512<>+256(SB), Z3, Z2
+	VMOVUPS     constantsAVX512<>+320(SB), Z6
+	VFMADD213PS constantsAVX512<>+384(SB), Z2, Z6
+	VFMADD213PS constantsAVX512<>+448(SB), Z2, Z6
+	VFMADD213PS constantsAVX512<>+512(SB), Z2, Z6
+	VFMADD213PS constantsAVX512<>+576(SB), Z2, Z6
+	VFMADD213PS constantsAVX512<>+640(SB), Z2, Z6
+	VMULPS      Z2, Z2, Z7
+	VFMADD213PS Z2, Z7, Z6
+	VADDPS      constantsAVX512<>+704(SB), Z6, Z2
+	VSCALEFPS   Z3, Z2, Z2
+	VADDPS      constantsAVX512<>+704(SB), Z2, Z2
+	VMOVUPS     constantsAVX512<>+832(SB), Z3
+	VDIVPS      Z2, Z3, Z2
+	VMOVUPS     constantsAVX512<>+704(SB), Z3
+	VSUBPS      Z2, Z3, Z2
+	VPANDD      constantsAVX512<>+896(SB), Z0, Z3
+	VPORD       Z2, Z3, Z2
+	VMULPS      Z0, Z0, Z3
+	VMOVUPS     constantsAVX512<>+960(SB), Z6
+	VFMADD213PS constantsAVX512<>+1024(SB), Z3, Z6
+	VFMADD213PS constantsAVX512<>+1088(SB), Z3, Z6
+	VFMADD213PS constantsAVX512<>+1152(SB), Z3, Z6
+	VFMADD213PS constantsAVX512<>+1216(SB), Z3, Z6
+	VMULPS      Z3, Z6, Z3
+	VFMADD213PS Z0, Z0, Z3
+	VMOVUPS     constantsAVX512<>+1280(SB), Z0
+	VCMPPS      $0x11, Z0, Z1, K1
+	VBLENDMPS   Z3, Z2, K1, Z4
+	VMOVUPS     Z4, (DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         single
+
+singleEnd:
+	TESTQ       CX, CX
+	JZ          done
+	MOVQ        $0xffffffff, SI
+	BZHIQ       CX, SI, SI
+	KMOVW       SI, K1
+	VMOVUPS.Z   (BX)(AX*1), K1, Z0
+	VPANDD      constantsAVX512<>+768(SB), Z0, Z1
+	VADDPS      Z1, Z1, Z2
+	VMOVUPS     constantsAVX512<>+0(SB), Z3
+	VMAXPS      Z2, Z3, Z2
+	VMOVUPS     constantsAVX512<>+64(SB), Z3
+	VMINPS      Z2, Z3, Z2
+	VMULPS      constantsAVX512<>+128(SB), Z2, Z3
+	VRNDSCALEPS $0x08, Z3, Z3
+	VFMADD231PS constantsAVX512<>+192(SB), Z3, Z2
+	VFMADD231PS constantsAVX512<>+256(SB), Z3, Z2
+	VMOVUPS     constantsAVX512<>+320(SB), Z4
+	VFMADD213PS constantsAVX512<>+384(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+448(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+512(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+576(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+640(SB), Z2, Z4
+	VMULPS      Z2, Z2, Z6
+	VFMADD213PS Z2, Z6, Z4
+	VADDPS      constantsAVX512<>+704(SB), Z4, Z2
+	VSCALEFPS   Z3, Z2, Z2
+	VADDPS      constantsAVX512<>+704(SB), Z2, Z2
+	VMOVUPS     constantsAVX512<>+832(SB), Z3
+	VDIVPS      Z2, Z3, Z2
+	VMOVUPS     constantsAVX512<>+704(SB), Z3
+	VSUBPS      Z2, Z3, Z2
+	VPANDD      constantsAVX512<>+896(SB), Z0, Z3
+	VPORD       Z2, Z3, Z2
+	VMULPS      Z0, Z0, Z3
+	VMOVUPS     constantsAVX512<>+960(SB), Z4
+	VFMADD213PS constantsAVX512<>+1024(SB), Z3, Z4
+	VFMADD213PS constantsAVX512<>+1088(SB), Z3, Z4
+	VFMADD213PS constantsAVX512<>+1152(SB), Z3, Z4
+	VFMADD213PS constantsAVX512<>+1216(SB), Z3, Z4
+	VMULPS      Z3, Z4, Z3
+	VFMADD213PS Z0, Z0, Z3
+	VMOVUPS     constantsAVX512<>+1280(SB), Z0
+	VCMPPS      $0x11, Z0, Z1, K2
+	VBLENDMPS   Z3, Z2, K2, Z5
+	VMOVUPS     Z5, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func sigmoidAVX512(y []float32, x []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), DX
+	MOVQ x_base+24(FP), BX
+	MOVQ y_len+8(FP), CX
+	XORQ AX, AX
+
+single:
+	CMPQ        CX, $+16
+	JL          singleEnd
+	VMOVUPS     (BX)(AX*1), Z0
+	VMULPS      constantsAVX512<>+1344(SB), Z0, Z0
+	VMOVUPS     constantsAVX512<>+0(SB), Z1
+	VMAXPS      Z0, Z1, Z0
+	VMOVUPS     constantsAVX512<>+64(SB), Z1
+	VMINPS      Z0, Z1, Z0
+	VMULPS      constantsAVX512<>+128(SB), Z0, Z1
+	VRNDSCALEPS $0x08, Z1, Z1
+	VFMADD231PS constantsAVX512<>+192(SB), Z1, Z0
+	VFMADD231PS constantsAVX512<>+256(SB), Z1, Z0
+	VMOVUPS     constantsAVX512<>+320(SB), Z2
+	VFMADD213PS constantsAVX512<>+384(SB), Z0, Z2
+	VFMADD213PS constantsAVX512<>+448(SB), Z0, Z2
+	VFMADD213PS constantsAVX512<>+512(SB), Z0, Z2
+	VFMADD213PS constantsAVX512<>+576(SB), Z0, Z2
+	VFMADD213PS constantsAVX512<>+640(SB), Z0, Z2
+	VMULPS      Z0, Z0, Z3
+	VFMADD213PS Z0, Z3, Z2
+	VADDPS      constantsAVX512<>+704(SB), Z2, Z0
+	VSCALEFPS   Z1, Z0, Z0
+	VADDPS      constantsAVX512<>+704(SB), Z0, Z0
+	VMOVUPS     constantsAVX512<>+704(SB), Z1
+	VDIVPS      Z0, Z1, Z0
+	VMOVUPS     Z0, (DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         single
+
+singleEnd:
+	TESTQ       CX, CX
+	JZ          done
+	MOVQ        $0xffffffff, SI
+	BZHIQ       CX, SI, SI
+	KMOVW       SI, K1
+	VMOVUPS.Z   (BX)(AX*1), K1, Z0
+	VMULPS      constantsAVX512<>+1344(SB), Z0, Z0
+	VMOVUPS     constantsAVX512<>+0(SB), Z1
+	VMAXPS      Z0, Z1, Z0
+	VMOVUPS     constantsAVX512<>+64(SB), Z1
+	VMINPS      Z0, Z1, Z0
+	VMULPS      constantsAVX512<>+128(SB), Z0, Z1
+	VRNDSCALEPS $0x08, Z1, Z1
+	VFMADD231PS constantsAVX512<>+192(SB), Z1, Z0
+	VFMADD231PS constantsAVX512<>+256(SB), Z1, Z0
+	VMOVUPS     constantsAVX512<>+320(SB), Z2
+	VFMADD213PS constantsAVX512<>+384(SB), Z0, Z2
+	VFMADD213PS constantsAVX512<>+448(SB), Z0, Z2
+	VFMADD213PS constantsAVX512<>+512(SB), Z0, Z2
+	VFMADD213PS constantsAVX512<>+576(SB), Z0, Z2
+	VFMADD213PS constantsAVX512<>+640(SB), Z0, Z2
+	VMULPS      Z0, Z0, Z3
+	VFMADD213PS Z0, Z3, Z2
+	VADDPS      constantsAVX512<>+704(SB), Z2, Z0
+	VSCALEFPS   Z1, Z0, Z0
+	VADDPS      constantsAVX512<>+704(SB), Z0, Z0
+	VMOVUPS     constantsAVX512<>+704(SB), Z1
+	VDIVPS      Z0, Z1, Z0
+	VMOVUPS     Z0, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func erfAVX512(y []float32, x []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·erfAVX512(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), DX
+	MOVQ x_base+24(FP), BX
+	MOVQ y_len+8(FP), CX
+	XORQ AX, AX
+
+single:
+	CMPQ        CX, $+16
+	JL          singleEnd
+	VMOVUPS     (BX)(AX*1), Z0
+	VPANDD      constantsAVX512<>+768(SB), Z0, Z1
+	VMOVUPS     constantsAVX512<>+1408(SB), Z2
+	VMINPS      Z1, Z2, Z2
+	VMOVUPS     constantsAVX512<>+1472(SB), Z5
+	VFMADD213PS constantsAVX512<>+1536(SB), Z2, Z5
+	VFMADD213PS constantsAVX512<>+1600(SB), Z2, Z5
+	VFMADD213PS constantsAVX512<>+1664(SB), Z2, Z5
+	VFMADD213PS constantsAVX512<>+1728(SB), Z2, Z5
+	VFMADD213PS constantsAVX512<>+1792(SB), Z2, Z5
+	VFMADD213PS constantsAVX512<>+1856(SB), Z2, Z5
+	VMULPS      Z2, Z5, Z5
+	VSUBPS      Z2, Z5, Z2
+	VMOVUPS     constantsAVX512<>+0(SB), Z5
+	VMAXPS      Z2, Z5, Z2
+	VMOVUPS     constantsAVX512<>+64(SB), Z5
+	VMINPS      Z2, Z5, Z2
+	VMULPS      constantsAVX512<>+128(SB), Z2, Z5
+	VRNDSCALEPS $0x08, Z5, Z5
+	VFMADD231PS constantsAVX512<>+192(SB), Z5, Z2
+	VFMADD231PS constantsAVX512<>+256(SB), Z5, Z2
+	VMOVUPS     constantsAVX512<>+320(SB), Z6
+	VFMADD213PS constantsAVX512<>+384(SB), Z2, Z6
+	VFMADD213PS constantsAVX512<>+448(SB), Z2, Z6
+	VFMADD213PS constantsAVX512<>+512(SB), Z2, Z6
+	VFMADD213PS constantsAVX512<>+576(SB), Z2, Z6
+	VFMADD213PS constantsAVX512<>+640(SB), Z2, Z6
+	VMULPS      Z2, Z2, Z7
+	VFMADD213PS Z2, Z7, Z6
+	VADDPS      constantsAVX512<>+704(SB), Z6, Z2
+	VSCALEFPS   Z5, Z2, Z2
+	VMOVUPS     constantsAVX512<>+704(SB), Z5
+	VSUBPS      Z2, Z5, Z2
+	VPANDD      constantsAVX512<>+896(SB), Z0, Z5
+	VPORD       Z2, Z5, Z2
+	VMULPS      Z0, Z0, Z5
+	VMOVUPS     constantsAVX512<>+1920(SB), Z6
+	VFMADD213PS constantsAVX512<>+1984(SB), Z5, Z6
+	VFMADD213PS constantsAVX512<>+2048(SB), Z5, Z6
+	VFMADD213PS constantsAVX512<>+2112(SB), Z5, Z6
+	VFMADD213PS constantsAVX512<>+2176(SB), Z5, Z6
+	VFMADD213PS constantsAVX512<>+2240(SB), Z5, Z6
+	VFMADD213PS Z0, Z0, Z6
+	VMOVUPS     constantsAVX512<>+2304(SB), Z0
+	VCMPPS      $0x11, Z0, Z1, K1
+	VBLENDMPS   Z6, Z2, K1, Z3
+	VMOVUPS     Z3, (DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         single
+
+singleEnd:
+	TESTQ       CX, CX
+	JZ          done
+	MOVQ        $0xffffffff, SI
+	BZHIQ       CX, SI, SI
+	KMOVW       SI, K1
+	VMOVUPS.Z   (BX)(AX*1), K1, Z0
+	VPANDD      constantsAVX512<>+768(SB), Z0, Z1
+	VMOVUPS     constantsAVX512<>+1408(SB), Z2
+	VMINPS      Z1, Z2, Z2
+	VMOVUPS     constantsAVX512<>+1472(SB), Z3
+	VFMADD213PS constantsAVX512<>+1536(SB), Z2, Z3
+	VFMADD213PS constantsAVX512<>+1600(SB), Z2, Z3
+	VFMADD213PS constantsAVX512<>+1664(SB), Z2, Z3
+	VFMADD213PS constantsAVX512<>+1728(SB), Z2, Z3
+	VFMADD213PS constantsAVX512<>+1792(SB), Z2, Z3
+	VFMADD213PS constantsAVX512<>+1856(SB), Z2, Z3
+	VMULPS      Z2, Z3, Z3
+	VSUBPS      Z2, Z3, Z2
+	VMOVUPS     constantsAVX512<>+0(SB), Z3
+	VMAXPS      Z2, Z3, Z2
+	VMOVUPS     constantsAVX512<>+64(SB), Z3
+	VMINPS      Z2, Z3, Z2
+	VMULPS      constantsAVX512<>+128(SB), Z2, Z3
+	VRNDSCALEPS $0x08, Z3, Z3
+	VFMADD231PS constantsAVX512<>+192(SB), Z3, Z2
+	VFMADD231PS constantsAVX512<>+256(SB), Z3, Z2
+	VMOVUPS     constantsAVX512<>+320(SB), Z5
+	VFMADD213PS constantsAVX512<>+384(SB), Z2, Z5
+	VFMADD213PS constantsAVX512<>+448(SB), Z2, Z5
+	VFMADD213PS constantsAVX512<>+512(SB), Z2, Z5
+	VFMADD213PS constantsAVX512<>+576(SB), Z2, Z5
+	VFMADD213PS constantsAVX512<>+640(SB), Z2, Z5
+	VMULPS      Z2, Z2, Z6
+	VFMADD213PS Z2, Z6, Z5
+	VADDPS      constantsAVX512<>+704(SB), Z5, Z2
+	VSCALEFPS   Z3, Z2, Z2
+	VMOVUPS     constantsAVX512<>+704(SB), Z3
+	VSUBPS      Z2, Z3, Z2
+	VPANDD      constantsAVX512<>+896(SB), Z0, Z3
+	VPORD       Z2, Z3, Z2
+	VMULPS      Z0, Z0, Z3
+	VMOVUPS     constantsAVX512<>+1920(SB), Z5
+	VFMADD213PS constantsAVX512<>+1984(SB), Z3, Z5
+	VFMADD213PS constantsAVX512<>+2048(SB), Z3, Z5
+	VFMADD213PS constantsAVX512<>+2112(SB), Z3, Z5
+	VFMADD213PS constantsAVX512<>+2176(SB), Z3, Z5
+	VFMADD213PS constantsAVX512<>+2240(SB), Z3, Z5
+	VFMADD213PS Z0, Z0, Z5
+	VMOVUPS     constantsAVX512<>+2304(SB), Z0
+	VCMPPS      $0x11, Z0, Z1, K2
+	VBLENDMPS   Z5, Z2, K2, Z4
+	VMOVUPS     Z4, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func geluTanhAVX512(y []float32, x []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·geluTanhAVX512(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), DX
+	MOVQ x_base+24(FP), BX
+	MOVQ y_len+8(FP), CX
+	XORQ AX, AX
+
+single:
+	CMPQ        CX, $+16
+	JL          singleEnd
+	VMOVUPS     (BX)(AX*1), Z0
+	VMULPS      Z0, Z0, Z1
+	VMOVUPS     constantsAVX512<>+2368(SB), Z2
+	VFMADD213PS constantsAVX512<>+2432(SB), Z1, Z2
+	VMULPS      Z0, Z2, Z1
+	VMOVUPS     constantsAVX512<>+0(SB), Z2
+	VMAXPS      Z1, Z2, Z1
+	VMOVUPS     constantsAVX512<>+64(SB), Z2
+	VMINPS      Z1, Z2, Z1
+	VMULPS      constantsAVX512<>+128(SB), Z1, Z2
+	VRNDSCALEPS $0x08, Z2, Z2
+	VFMADD231PS constantsAVX512<>+192(SB), Z2, Z1
+	VFMADD231PS constantsAVX512<>+256(SB), Z2, Z1
+	VMOVUPS     constantsAVX512<>+320(SB), Z3
+	VFMADD213PS constantsAVX512<>+384(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+448(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+512(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+576(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z3
+	VMULPS      Z1, Z1, Z4
+	VFMADD213PS Z1, Z4, Z3
+	VADDPS      constantsAVX512<>+704(SB), Z3, Z1
+	VSCALEFPS   Z2, Z1, Z1
+	VADDPS      constantsAVX512<>+704(SB), Z1, Z1
+	VDIVPS      Z1, Z0, Z0
+	VMOVUPS     Z0, (DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         single
+
+singleEnd:
+	TESTQ       CX, CX
+	JZ          done
+	MOVQ        $0xffffffff, SI
+	BZHIQ       CX, SI, SI
+	KMOVW       SI, K1
+	VMOVUPS.Z   (BX)(AX*1), K1, Z0
+	VMULPS      Z0, Z0, Z1
+	VMOVUPS     constantsAVX512<>+2368(SB), Z2
+	VFMADD213PS constantsAVX512<>+2432(SB), Z1, Z2
+	VMULPS      Z0, Z2, Z1
+	VMOVUPS     constantsAVX512<>+0(SB), Z2
+	VMAXPS      Z1, Z2, Z1
+	VMOVUPS     constantsAVX512<>+64(SB), Z2
+	VMINPS      Z1, Z2, Z1
+	VMULPS      constantsAVX512<>+128(SB), Z1, Z2
+	VRNDSCALEPS $0x08, Z2, Z2
+	VFMADD231PS constantsAVX512<>+192(SB), Z2, Z1
+	VFMADD231PS constantsAVX512<>+256(SB), Z2, Z1
+	VMOVUPS     constantsAVX512<>+320(SB), Z3
+	VFMADD213PS constantsAVX512<>+384(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+448(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+512(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+576(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z3
+	VMULPS      Z1, Z1, Z4
+	VFMADD213PS Z1, Z4, Z3
+	VADDPS      constantsAVX512<>+704(SB), Z3, Z1
+	VSCALEFPS   Z2, Z1, Z1
+	VADDPS      constantsAVX512<>+704(SB), Z1, Z1
+	VDIVPS      Z1, Z0, Z0
+	VMOVUPS     Z0, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func geluErfAVX512(y []float32, x []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·geluErfAVX512(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), DX
+	MOVQ x_base+24(FP), BX
+	MOVQ y_len+8(FP), CX
+	XORQ AX, AX
+
+single:
+	CMPQ        CX, $+16
+	JL          singleEnd
+	VMOVUPS     (BX)(AX*1), Z0
+	VMULPS      constantsAVX512<>+2496(SB), Z0, Z1
+	VPANDD      constantsAVX512<>+768(SB), Z1, Z2
+	VMOVUPS     constantsAVX512<>+1408(SB), Z3
+	VMINPS      Z2, Z3, Z3
+	VMOVUPS     constantsAVX512<>+1472(SB), Z6
+	VFMADD213PS constantsAVX512<>+1536(SB), Z3, Z6
+	VFMADD213PS constantsAVX512<>+1600(SB), Z3, Z6
+	VFMADD213PS constantsAVX512<>+1664(SB), Z3, Z6
+	VFMADD213PS constantsAVX512<>+1728(SB), Z3, Z6
+	VFMADD213PS constantsAVX512<>+1792(SB), Z3, Z6
+	VFMADD213PS constantsAVX512<>+1856(SB), Z3, Z6
+	VMULPS      Z3, Z6, Z6
+	VSUBPS      Z3, Z6, Z3
+	VMOVUPS     constantsAVX512<>+0(SB), Z6
+	VMAXPS      Z3, Z6, Z3
+	VMOVUPS     constantsAVX512<>+64(SB), Z6
+	VMINPS      Z3, Z6, Z3
+	VMULPS      constantsAVX512<>+128(SB), Z3, Z6
+	VRNDSCALEPS $0x08, Z6, Z6
+	VFMADD231PS constantsAVX512<>+192(SB), Z6, Z3
+	VFMADD231PS constantsAVX512<>+256(SB), Z6, Z3
+	VMOVUPS     constantsAVX512<>+320(SB), Z7
+	VFMADD213PS constantsAVX512<>+384(SB), Z3, Z7
+	VFMADD213PS constantsAVX512<>+448(SB), Z3, Z7
+	VFMADD213PS constantsAVX512<>+512(SB), Z3, Z7
+	VFMADD213PS constantsAVX512<>+576(SB), Z3, Z7
+	VFMADD213PS constantsAVX512<>+640(SB), Z3, Z7
+	VMULPS      Z3, Z3, Z8
+	VFMADD213PS Z3, Z8, Z7
+	VADDPS      constantsAVX512<>+704(SB), Z7, Z3
+	VSCALEFPS   Z6, Z3, Z3
+	VMOVUPS     constantsAVX512<>+704(SB), Z6
+	VSUBPS      Z3, Z6, Z3
+	VPANDD      constantsAVX512<>+896(SB), Z1, Z6
+	VPORD       Z3, Z6, Z3
+	VMULPS      Z1, Z1, Z6
+	VMOVUPS     constantsAVX512<>+1920(SB), Z7
+	VFMADD213PS constantsAVX512<>+1984(SB), Z6, Z7
+	VFMADD213PS constantsAVX512<>+2048(SB), Z6, Z7
+	VFMADD213PS constantsAVX512<>+2112(SB), Z6, Z7
+	VFMADD213PS constantsAVX512<>+2176(SB), Z6, Z7
+	VFMADD213PS constantsAVX512<>+2240(SB), Z6, Z7
+	VFMADD213PS Z1, Z1, Z7
+	VMOVUPS     constantsAVX512<>+2304(SB), Z1
+	VCMPPS      $0x11, Z1, Z2, K1
+	VBLENDMPS   Z7, Z3, K1, Z4
+	VMOVUPS     constantsAVX512<>+640(SB), Z1
+	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z4
+	VMULPS      Z0, Z4, Z0
+	VMOVUPS     Z0, (DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         single
+
+singleEnd:
+	TESTQ       CX, CX
+	JZ          done
+	MOVQ        $0xffffffff, SI
+	BZHIQ       CX, SI, SI
+	KMOVW       SI, K1
+	VMOVUPS.Z   (BX)(AX*1), K1, Z0
+	VMULPS      constantsAVX512<>+2496(SB), Z0, Z1
+	VPANDD      constantsAVX512<>+768(SB), Z1, Z2
+	VMOVUPS     constantsAVX512<>+1408(SB), Z3
+	VMINPS      Z2, Z3, Z3
+	VMOVUPS     constantsAVX512<>+1472(SB), Z4
+	VFMADD213PS constantsAVX512<>+1536(SB), Z3, Z4
+	VFMADD213PS constantsAVX512<>+1600(SB), Z3, Z4
+	VFMADD213PS constantsAVX512<>+1664(SB), Z3, Z4
+	VFMADD213PS constantsAVX512<>+1728(SB), Z3, Z4
+	VFMADD213PS constantsAVX512<>+1792(SB), Z3, Z4
+	VFMADD213PS constantsAVX512<>+1856(SB), Z3, Z4
+	VMULPS      Z3, Z4, Z4
+	VSUBPS      Z3, Z4, Z3
+	VMOVUPS     constantsAVX512<>+0(SB), Z4
+	VMAXPS      Z3, Z4, Z3
+	VMOVUPS     constantsAVX512<>+64(SB), Z4
+	VMINPS      Z3, Z4, Z3
+	VMULPS      constantsAVX512<>+128(SB), Z3, Z4
+	VRNDSCALEPS $0x08, Z4, Z4
+	VFMADD231PS constantsAVX512<>+192(SB), Z4, Z3
+	VFMADD231PS constantsAVX512<>+256(SB), Z4, Z3
+	VMOVUPS     constantsAVX512<>+320(SB), Z6
+	VFMADD213PS constantsAVX512<>+384(SB), Z3, Z6
+	VFMADD213PS constantsAVX512<>+448(SB), Z3, Z6
+	VFMADD213PS constantsAVX512<>+512(SB), Z3, Z6
+	VFMADD213PS constantsAVX512<>+576(SB), Z3, Z6
+	VFMADD213PS constantsAVX512<>+640(SB), Z3, Z6
+	VMULPS      Z3, Z3, Z7
+	VFMADD213PS Z3, Z7, Z6
+	VADDPS      constantsAVX512<>+704(SB), Z6, Z3
+	VSCALEFPS   Z4, Z3, Z3
+	VMOVUPS     constantsAVX512<>+704(SB), Z4
+	VSUBPS      Z3, Z4, Z3
+	VPANDD      constantsAVX512<>+896(SB), Z1, Z4
+	VPORD       Z3, Z4, Z3
+	VMULPS      Z1, Z1, Z4
+	VMOVUPS     constantsAVX512<>+1920(SB), Z6
+	VFMADD213PS constantsAVX512<>+1984(SB), Z4, Z6
+	VFMADD213PS constantsAVX512<>+2048(SB), Z4, Z6
+	VFMADD213PS constantsAVX512<>+2112(SB), Z4, Z6
+	VFMADD213PS constantsAVX512<>+2176(SB), Z4, Z6
+	VFMADD213PS constantsAVX512<>+2240(SB), Z4, Z6
+	VFMADD213PS Z1, Z1, Z6
+	VMOVUPS     constantsAVX512<>+2304(SB), Z1
+	VCMPPS      $0x11, Z1, Z2, K2
+	VBLENDMPS   Z6, Z3, K2, Z5
+	VMOVUPS     constantsAVX512<>+640(SB), Z1
+	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z5
+	VMULPS      Z0, Z5, Z0
+	VMOVUPS     Z0, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func siluAVX512(y []float32, x []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·siluAVX512(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), DX
+	MOVQ x_base+24(FP), BX
+	MOVQ y_len+8(FP), CX
+	XORQ AX, AX
+
+single:
+	CMPQ        CX, $+16
+	JL          singleEnd
+	VMOVUPS     (BX)(AX*1), Z0
+	VMULPS      constantsAVX512<>+1344(SB), Z0, Z1
+	VMOVUPS     constantsAVX512<>+0(SB), Z2
+	VMAXPS      Z1, Z2, Z1
+	VMOVUPS     constantsAVX512<>+64(SB), Z2
+	VMINPS      Z1, Z2, Z1
+	VMULPS      constantsAVX512<>+128(SB), Z1, Z2
+	VRNDSCALEPS $0x08, Z2, Z2
+	VFMADD231PS constantsAVX512<>+192(SB), Z2, Z1
+	VFMADD231PS constantsAVX512<>+256(SB), Z2, Z1
+	VMOVUPS     constantsAVX512<>+320(SB), Z3
+	VFMADD213PS constantsAVX512<>+384(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+448(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+512(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+576(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z3
+	VMULPS      Z1, Z1, Z4
+	VFMADD213PS Z1, Z4, Z3
+	VADDPS      constantsAVX512<>+704(SB), Z3, Z1
+	VSCALEFPS   Z2, Z1, Z1
+	VADDPS      constantsAVX512<>+704(SB), Z1, Z1
+	VDIVPS      Z1, Z0, Z0
+	VMOVUPS     Z0, (DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         single
+
+singleEnd:
+	TESTQ       CX, CX
+	JZ          done
+	MOVQ        $0xffffffff, SI
+	BZHIQ       CX, SI, SI
+	KMOVW       SI, K1
+	VMOVUPS.Z   (BX)(AX*1), K1, Z0
+	VMULPS      constantsAVX512<>+1344(SB), Z0, Z1
+	VMOVUPS     constantsAVX512<>+0(SB), Z2
+	VMAXPS      Z1, Z2, Z1
+	VMOVUPS     constantsAVX512<>+64(SB), Z2
+	VMINPS      Z1, Z2, Z1
+	VMULPS      constantsAVX512<>+128(SB), Z1, Z2
+	VRNDSCALEPS $0x08, Z2, Z2
+	VFMADD231PS constantsAVX512<>+192(SB), Z2, Z1
+	VFMADD231PS constantsAVX512<>+256(SB), Z2, Z1
+	VMOVUPS     constantsAVX512<>+320(SB), Z3
+	VFMADD213PS constantsAVX512<>+384(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+448(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+512(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+576(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z3
+	VMULPS      Z1, Z1, Z4
+	VFMADD213PS Z1, Z4, Z3
+	VADDPS      constantsAVX512<>+704(SB), Z3, Z1
+	VSCALEFPS   Z2, Z1, Z1
+	VADDPS      constantsAVX512<>+704(SB), Z1, Z1
+	VDIVPS      Z1, Z0, Z0
+	VMOVUPS     Z0, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func roundBF16AVX512(y []float32, x []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·roundBF16AVX512(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), DX
+	MOVQ x_base+24(FP), BX
+	MOVQ y_len+8(FP), CX
+	XORQ AX, AX
+
+single:
+	CMPQ      CX, $+16
+	JL        singleEnd
+	VMOVUPS   (BX)(AX*1), Z0
+	VPSRLD    $0x10, Z0, Z1
+	VPANDD    constantsAVX512<>+2560(SB), Z1, Z6
+	VPADDD    constantsAVX512<>+2624(SB), Z0, Z1
+	VPADDD    Z6, Z1, Z1
+	VPANDD    constantsAVX512<>+768(SB), Z0, Z6
+	VMOVUPS   constantsAVX512<>+2688(SB), Z7
+	VMOVUPS   constantsAVX512<>+2752(SB), Z8
+	VPANDD    constantsAVX512<>+896(SB), Z0, Z9
+	VCMPPS    $0x11, Z7, Z6, K1
+	VBLENDMPS Z9, Z1, K1, Z2
+	VADDPS    Z0, Z0, Z0
+	VCMPPS    $0x11, Z8, Z6, K1
+	VBLENDMPS Z2, Z0, K1, Z3
+	VPANDD    constantsAVX512<>+2816(SB), Z3, Z0
+	VMOVUPS   Z0, (DX)(AX*1)
+	ADDQ      $+64, AX
+	SUBQ      $+16, CX
+	JMP       single
+
+singleEnd:
+	TESTQ     CX, CX
+	JZ        done
+	MOVQ      $0xffffffff, SI
+	BZHIQ     CX, SI, SI
+	KMOVW     SI, K1
+	VMOVUPS.Z (BX)(AX*1), K1, Z0
+	VPSRLD    $0x10, Z0, Z1
+	VPANDD    constantsAVX512<>+2560(SB), Z1, Z2
+	VPADDD    constantsAVX512<>+2624(SB), Z0, Z1
+	VPADDD    Z2, Z1, Z1
+	VPANDD    constantsAVX512<>+768(SB), Z0, Z2
+	VMOVUPS   constantsAVX512<>+2688(SB), Z3
+	VMOVUPS   constantsAVX512<>+2752(SB), Z6
+	VPANDD    constantsAVX512<>+896(SB), Z0, Z7
+	VCMPPS    $0x11, Z3, Z2, K2
+	VBLENDMPS Z7, Z1, K2, Z4
+	VADDPS    Z0, Z0, Z0
+	VCMPPS    $0x11, Z6, Z2, K2
+	VBLENDMPS Z4, Z0, K2, Z5
+	VPANDD    constantsAVX512<>+2816(SB), Z5, Z0
+	VMOVUPS   Z0, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func geluTanhGradAVX512(dx []float32, dy []float32, x []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·geluTanhGradAVX512(SB), NOSPLIT, $0-72
+	MOVQ dx_base+0(FP), DX
+	MOVQ dy_base+24(FP), BX
+	MOVQ x_base+48(FP), SI
+	MOVQ dx_len+8(FP), CX
+	XORQ AX, AX
+
+single:
+	CMPQ        CX, $+16
+	JL          singleEnd
+	VMOVUPS     (SI)(AX*1), Z0
+	VMULPS      Z0, Z0, Z1
+	VMOVUPS     constantsAVX512<>+2368(SB), Z2
+	VFMADD213PS constantsAVX512<>+2432(SB), Z1, Z2
+	VMULPS      Z0, Z2, Z2
+	VMOVUPS     constantsAVX512<>+0(SB), Z3
+	VMAXPS      Z2, Z3, Z2
+	VMOVUPS     constantsAVX512<>+64(SB), Z3
+	VMINPS      Z2, Z3, Z2
+	VMULPS      constantsAVX512<>+128(SB), Z2, Z3
+	VRNDSCALEPS $0x08, Z3, Z3
+	VFMADD231PS constantsAVX512<>+192(SB), Z3, Z2
+	VFMADD231PS constantsAVX512<>+256(SB), Z3, Z2
+	VMOVUPS     constantsAVX512<>+320(SB), Z4
+	VFMADD213PS constantsAVX512<>+384(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+448(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+512(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+576(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+640(SB), Z2, Z4
+	VMULPS      Z2, Z2, Z5
+	VFMADD213PS Z2, Z5, Z4
+	VADDPS      constantsAVX512<>+704(SB), Z4, Z2
+	VSCALEFPS   Z3, Z2, Z2
+	VADDPS      constantsAVX512<>+704(SB), Z2, Z2
+	VMOVUPS     constantsAVX512<>+704(SB), Z3
+	VDIVPS      Z2, Z3, Z2
+	VMOVUPS     constantsAVX512<>+2880(SB), Z3
+	VFMADD213PS constantsAVX512<>+2944(SB), Z1, Z3
+	VMOVUPS     constantsAVX512<>+704(SB), Z1
+	VSUBPS      Z2, Z1, Z1
+	VMULPS      Z0, Z1, Z0
+	VMULPS      Z3, Z0, Z0
+	VFMADD213PS Z2, Z2, Z0
+	VMOVUPS     (BX)(AX*1), Z1
+	VMULPS      Z1, Z0, Z0
+	VMOVUPS     Z0, (DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         single
+
+singleEnd:
+	TESTQ       CX, CX
+	JZ          done
+	MOVQ        $0xffffffff, DI
+	BZHIQ       CX, DI, DI
+	KMOVW       DI, K1
+	VMOVUPS.Z   (SI)(AX*1), K1, Z0
+	VMULPS      Z0, Z0, Z1
+	VMOVUPS     constantsAVX512<>+2368(SB), Z2
+	VFMADD213PS constantsAVX512<>+2432(SB), Z1, Z2
+	VMULPS      Z0, Z2, Z2
+	VMOVUPS     constantsAVX512<>+0(SB), Z3
+	VMAXPS      Z2, Z3, Z2
+	VMOVUPS     constantsAVX512<>+64(SB), Z3
+	VMINPS      Z2, Z3, Z2
+	VMULPS      constantsAVX512<>+128(SB), Z2, Z3
+	VRNDSCALEPS $0x08, Z3, Z3
+	VFMADD231PS constantsAVX512<>+192(SB), Z3, Z2
+	VFMADD231PS constantsAVX512<>+256(SB), Z3, Z2
+	VMOVUPS     constantsAVX512<>+320(SB), Z4
+	VFMADD213PS constantsAVX512<>+384(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+448(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+512(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+576(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+640(SB), Z2, Z4
+	VMULPS      Z2, Z2, Z5
+	VFMADD213PS Z2, Z5, Z4
+	VADDPS      constantsAVX512<>+704(SB), Z4, Z2
+	VSCALEFPS   Z3, Z2, Z2
+	VADDPS      constantsAVX512<>+704(SB), Z2, Z2
+	VMOVUPS     constantsAVX512<>+704(SB), Z3
+	VDIVPS      Z2, Z3, Z2
+	VMOVUPS     constantsAVX512<>+2880(SB), Z3
+	VFMADD213PS constantsAVX512<>+2944(SB), Z1, Z3
+	VMOVUPS     constantsAVX512<>+704(SB), Z1
+	VSUBPS      Z2, Z1, Z1
+	VMULPS      Z0, Z1, Z0
+	VMULPS      Z3, Z0, Z0
+	VFMADD213PS Z2, Z2, Z0
+	VMOVUPS.Z   (BX)(AX*1), K1, Z1
+	VMULPS      Z1, Z0, Z0
+	VMOVUPS     Z0, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func geluErfGradAVX512(dx []float32, dy []float32, x []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·geluErfGradAVX512(SB), NOSPLIT, $0-72
+	MOVQ dx_base+0(FP), DX
+	MOVQ dy_base+24(FP), BX
+	MOVQ x_base+48(FP), SI
+	MOVQ dx_len+8(FP), CX
+	XORQ AX, AX
+
+single:
+	CMPQ        CX, $+16
+	JL          singleEnd
+	VMOVUPS     (SI)(AX*1), Z0
+	VMULPS      Z0, Z0, Z1
+	VMULPS      constantsAVX512<>+3008(SB), Z1, Z1
+	VMOVUPS     constantsAVX512<>+0(SB), Z4
+	VMAXPS      Z1, Z4, Z1
+	VMOVUPS     constantsAVX512<>+64(SB), Z4
+	VMINPS      Z1, Z4, Z1
+	VMULPS      constantsAVX512<>+128(SB), Z1, Z4
+	VRNDSCALEPS $0x08, Z4, Z4
+	VFMADD231PS constantsAVX512<>+192(SB), Z4, Z1
+	VFMADD231PS constantsAVX512<>+256(SB), Z4, Z1
+	VMOVUPS     constantsAVX512<>+320(SB), Z5
+	VFMADD213PS constantsAVX512<>+384(SB), Z1, Z5
+	VFMADD213PS constantsAVX512<>+448(SB), Z1, Z5
+	VFMADD213PS constantsAVX512<>+512(SB), Z1, Z5
+	VFMADD213PS constantsAVX512<>+576(SB), Z1, Z5
+	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z5
+	VMULPS      Z1, Z1, Z6
+	VFMADD213PS Z1, Z6, Z5
+	VADDPS      constantsAVX512<>+704(SB), Z5, Z1
+	VSCALEFPS   Z4, Z1, Z1
+	VMULPS      Z0, Z1, Z1
+	VMULPS      constantsAVX512<>+3072(SB), Z1, Z1
+	VMULPS      constantsAVX512<>+2496(SB), Z0, Z0
+	VPANDD      constantsAVX512<>+768(SB), Z0, Z4
+	VMOVUPS     constantsAVX512<>+1408(SB), Z5
+	VMINPS      Z4, Z5, Z5
+	VMOVUPS     constantsAVX512<>+1472(SB), Z6
+	VFMADD213PS constantsAVX512<>+1536(SB), Z5, Z6
+	VFMADD213PS constantsAVX512<>+1600(SB), Z5, Z6
+	VFMADD213PS constantsAVX512<>+1664(SB), Z5, Z6
+	VFMADD213PS constantsAVX512<>+1728(SB), Z5, Z6
+	VFMADD213PS constantsAVX512<>+1792(SB), Z5, Z6
+	VFMADD213PS constantsAVX512<>+1856(SB), Z5, Z6
+	VMULPS      Z5, Z6, Z6
+	VSUBPS      Z5, Z6, Z5
+	VMOVUPS     constantsAVX512<>+0(SB), Z6
+	VMAXPS      Z5, Z6, Z5
+	VMOVUPS     constantsAVX512<>+64(SB), Z6
+	VMINPS      Z5, Z6, Z5
+	VMULPS      constantsAVX512<>+128(SB), Z5, Z6
+	VRNDSCALEPS $0x08, Z6, Z6
+	VFMADD231PS constantsAVX512<>+192(SB), Z6, Z5
+	VFMADD231PS constantsAVX512<>+256(SB), Z6, Z5
+	VMOVUPS     constantsAVX512<>+320(SB), Z7
+	VFMADD213PS constantsAVX512<>+384(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+448(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+512(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+576(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+640(SB), Z5, Z7
+	VMULPS      Z5, Z5, Z8
+	VFMADD213PS Z5, Z8, Z7
+	VADDPS      constantsAVX512<>+704(SB), Z7, Z5
+	VSCALEFPS   Z6, Z5, Z5
+	VMOVUPS     constantsAVX512<>+704(SB), Z6
+	VSUBPS      Z5, Z6, Z5
+	VPANDD      constantsAVX512<>+896(SB), Z0, Z6
+	VPORD       Z5, Z6, Z5
+	VMULPS      Z0, Z0, Z6
+	VMOVUPS     constantsAVX512<>+1920(SB), Z7
+	VFMADD213PS constantsAVX512<>+1984(SB), Z6, Z7
+	VFMADD213PS constantsAVX512<>+2048(SB), Z6, Z7
+	VFMADD213PS constantsAVX512<>+2112(SB), Z6, Z7
+	VFMADD213PS constantsAVX512<>+2176(SB), Z6, Z7
+	VFMADD213PS constantsAVX512<>+2240(SB), Z6, Z7
+	VFMADD213PS Z0, Z0, Z7
+	VMOVUPS     constantsAVX512<>+2304(SB), Z0
+	VCMPPS      $0x11, Z0, Z4, K1
+	VBLENDMPS   Z7, Z5, K1, Z2
+	VMOVUPS     constantsAVX512<>+640(SB), Z0
+	VFMADD213PS constantsAVX512<>+640(SB), Z0, Z2
+	VADDPS      Z1, Z2, Z0
+	VMOVUPS     (BX)(AX*1), Z1
+	VMULPS      Z1, Z0, Z0
+	VMOVUPS     Z0, (DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         single
+
+singleEnd:
+	TESTQ       CX, CX
+	JZ          done
+	MOVQ        $0xffffffff, DI
+	BZHIQ       CX, DI, DI
+	KMOVW       DI, K1
+	VMOVUPS.Z   (SI)(AX*1), K1, Z0
+	VMULPS      Z0, Z0, Z1
+	VMULPS      constantsAVX512<>+3008(SB), Z1, Z1
+	VMOVUPS     constantsAVX512<>+0(SB), Z2
+	VMAXPS      Z1, Z2, Z1
+	VMOVUPS     constantsAVX512<>+64(SB), Z2
+	VMINPS      Z1, Z2, Z1
+	VMULPS      constantsAVX512<>+128(SB), Z1, Z2
+	VRNDSCALEPS $0x08, Z2, Z2
+	VFMADD231PS constantsAVX512<>+192(SB), Z2, Z1
+	VFMADD231PS constantsAVX512<>+256(SB), Z2, Z1
+	VMOVUPS     constantsAVX512<>+320(SB), Z4
+	VFMADD213PS constantsAVX512<>+384(SB), Z1, Z4
+	VFMADD213PS constantsAVX512<>+448(SB), Z1, Z4
+	VFMADD213PS constantsAVX512<>+512(SB), Z1, Z4
+	VFMADD213PS constantsAVX512<>+576(SB), Z1, Z4
+	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z4
+	VMULPS      Z1, Z1, Z5
+	VFMADD213PS Z1, Z5, Z4
+	VADDPS      constantsAVX512<>+704(SB), Z4, Z1
+	VSCALEFPS   Z2, Z1, Z1
+	VMULPS      Z0, Z1, Z1
+	VMULPS      constantsAVX512<>+3072(SB), Z1, Z1
+	VMULPS      constantsAVX512<>+2496(SB), Z0, Z0
+	VPANDD      constantsAVX512<>+768(SB), Z0, Z2
+	VMOVUPS     constantsAVX512<>+1408(SB), Z4
+	VMINPS      Z2, Z4, Z4
+	VMOVUPS     constantsAVX512<>+1472(SB), Z5
+	VFMADD213PS constantsAVX512<>+1536(SB), Z4, Z5
+	VFMADD213PS constantsAVX512<>+1600(SB), Z4, Z5
+	VFMADD213PS constantsAVX512<>+1664(SB), Z4, Z5
+	VFMADD213PS constantsAVX512<>+1728(SB), Z4, Z5
+	VFMADD213PS constantsAVX512<>+1792(SB), Z4, Z5
+	VFMADD213PS constantsAVX512<>+1856(SB), Z4, Z5
+	VMULPS      Z4, Z5, Z5
+	VSUBPS      Z4, Z5, Z4
+	VMOVUPS     constantsAVX512<>+0(SB), Z5
+	VMAXPS      Z4, Z5, Z4
+	VMOVUPS     constantsAVX512<>+64(SB), Z5
+	VMINPS      Z4, Z5, Z4
+	VMULPS      constantsAVX512<>+128(SB), Z4, Z5
+	VRNDSCALEPS $0x08, Z5, Z5
+	VFMADD231PS constantsAVX512<>+192(SB), Z5, Z4
+	VFMADD231PS constantsAVX512<>+256(SB), Z5, Z4
+	VMOVUPS     constantsAVX512<>+320(SB), Z6
+	VFMADD213PS constantsAVX512<>+384(SB), Z4, Z6
+	VFMADD213PS constantsAVX512<>+448(SB), Z4, Z6
+	VFMADD213PS constantsAVX512<>+512(SB), Z4, Z6
+	VFMADD213PS constantsAVX512<>+576(SB), Z4, Z6
+	VFMADD213PS constantsAVX512<>+640(SB), Z4, Z6
+	VMULPS      Z4, Z4, Z7
+	VFMADD213PS Z4, Z7, Z6
+	VADDPS      constantsAVX512<>+704(SB), Z6, Z4
+	VSCALEFPS   Z5, Z4, Z4
+	VMOVUPS     constantsAVX512<>+704(SB), Z5
+	VSUBPS      Z4, Z5, Z4
+	VPANDD      constantsAVX512<>+896(SB), Z0, Z5
+	VPORD       Z4, Z5, Z4
+	VMULPS      Z0, Z0, Z5
+	VMOVUPS     constantsAVX512<>+1920(SB), Z6
+	VFMADD213PS constantsAVX512<>+1984(SB), Z5, Z6
+	VFMADD213PS constantsAVX512<>+2048(SB), Z5, Z6
+	VFMADD213PS constantsAVX512<>+2112(SB), Z5, Z6
+	VFMADD213PS constantsAVX512<>+2176(SB), Z5, Z6
+	VFMADD213PS constantsAVX512<>+2240(SB), Z5, Z6
+	VFMADD213PS Z0, Z0, Z6
+	VMOVUPS     constantsAVX512<>+2304(SB), Z0
+	VCMPPS      $0x11, Z0, Z2, K2
+	VBLENDMPS   Z6, Z4, K2, Z3
+	VMOVUPS     constantsAVX512<>+640(SB), Z0
+	VFMADD213PS constantsAVX512<>+640(SB), Z0, Z3
+	VADDPS      Z1, Z3, Z0
+	VMOVUPS.Z   (BX)(AX*1), K1, Z1
+	VMULPS      Z1, Z0, Z0
+	VMOVUPS     Z0, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func siluGradAVX512(dx []float32, dy []float32, x []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·siluGradAVX512(SB), NOSPLIT, $0-72
+	MOVQ dx_base+0(FP), DX
+	MOVQ dy_base+24(FP), BX
+	MOVQ x_base+48(FP), SI
+	MOVQ dx_len+8(FP), CX
+	XORQ AX, AX
+
+single:
+	CMPQ        CX, $+16
+	JL          singleEnd
+	VMOVUPS     (SI)(AX*1), Z0
+	VMULPS      constantsAVX512<>+1344(SB), Z0, Z1
+	VMOVUPS     constantsAVX512<>+0(SB), Z2
+	VMAXPS      Z1, Z2, Z1
+	VMOVUPS     constantsAVX512<>+64(SB), Z2
+	VMINPS      Z1, Z2, Z1
+	VMULPS      constantsAVX512<>+128(SB), Z1, Z2
+	VRNDSCALEPS $0x08, Z2, Z2
+	VFMADD231PS constantsAVX512<>+192(SB), Z2, Z1
+	VFMADD231PS constantsAVX512<>+256(SB), Z2, Z1
+	VMOVUPS     constantsAVX512<>+320(SB), Z3
+	VFMADD213PS constantsAVX512<>+384(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+448(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+512(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+576(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z3
+	VMULPS      Z1, Z1, Z4
+	VFMADD213PS Z1, Z4, Z3
+	VADDPS      constantsAVX512<>+704(SB), Z3, Z1
+	VSCALEFPS   Z2, Z1, Z1
+	VADDPS      constantsAVX512<>+704(SB), Z1, Z1
+	VMOVUPS     constantsAVX512<>+704(SB), Z2
+	VDIVPS      Z1, Z2, Z1
+	VMOVUPS     constantsAVX512<>+704(SB), Z2
+	VMOVUPS     constantsAVX512<>+704(SB), Z3
+	VSUBPS      Z1, Z3, Z3
+	VMULPS      Z0, Z3, Z0
+	VMULPS      Z2, Z0, Z0
+	VFMADD213PS Z1, Z1, Z0
+	VMOVUPS     (BX)(AX*1), Z1
+	VMULPS      Z1, Z0, Z0
+	VMOVUPS     Z0, (DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         single
+
+singleEnd:
+	TESTQ       CX, CX
+	JZ          done
+	MOVQ        $0xffffffff, DI
+	BZHIQ       CX, DI, DI
+	KMOVW       DI, K1
+	VMOVUPS.Z   (SI)(AX*1), K1, Z0
+	VMULPS      constantsAVX512<>+1344(SB), Z0, Z1
+	VMOVUPS     constantsAVX512<>+0(SB), Z2
+	VMAXPS      Z1, Z2, Z1
+	VMOVUPS     constantsAVX512<>+64(SB), Z2
+	VMINPS      Z1, Z2, Z1
+	VMULPS      constantsAVX512<>+128(SB), Z1, Z2
+	VRNDSCALEPS $0x08, Z2, Z2
+	VFMADD231PS constantsAVX512<>+192(SB), Z2, Z1
+	VFMADD231PS constantsAVX512<>+256(SB), Z2, Z1
+	VMOVUPS     constantsAVX512<>+320(SB), Z3
+	VFMADD213PS constantsAVX512<>+384(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+448(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+512(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+576(SB), Z1, Z3
+	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z3
+	VMULPS      Z1, Z1, Z4
+	VFMADD213PS Z1, Z4, Z3
+	VADDPS      constantsAVX512<>+704(SB), Z3, Z1
+	VSCALEFPS   Z2, Z1, Z1
+	VADDPS      constantsAVX512<>+704(SB), Z1, Z1
+	VMOVUPS     constantsAVX512<>+704(SB), Z2
+	VDIVPS      Z1, Z2, Z1
+	VMOVUPS     constantsAVX512<>+704(SB), Z2
+	VMOVUPS     constantsAVX512<>+704(SB), Z3
+	VSUBPS      Z1, Z3, Z3
+	VMULPS      Z0, Z3, Z0
+	VMULPS      Z2, Z0, Z0
+	VFMADD213PS Z1, Z1, Z0
+	VMOVUPS.Z   (BX)(AX*1), K1, Z1
+	VMULPS      Z1, Z0, Z0
+	VMOVUPS     Z0, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func addAVX512(y []float32, a []float32, b []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·addAVX512(SB), NOSPLIT, $0-72
+	MOVQ y_base+0(FP), DX
+	MOVQ a_base+24(FP), BX
+	MOVQ b_base+48(FP), SI
+	MOVQ y_len+8(FP), CX
+	XORQ AX, AX
+
+unrolled:
+	CMPQ    CX, $+64
+	JL      unrolledEnd
+	VMOVUPS (BX)(AX*1), Z0
+	VMOVUPS (SI)(AX*1), Z1
+	VADDPS  Z0, Z1, Z0
+	VMOVUPS Z0, (DX)(AX*1)
+	VMOVUPS 64(BX)(AX*1), Z0
+	VMOVUPS 64(SI)(AX*1), Z1
+	VADDPS  Z0, Z1, Z0
+	VMOVUPS Z0, 64(DX)(AX*1)
+	VMOVUPS 128(BX)(AX*1), Z0
+	VMOVUPS 128(SI)(AX*1), Z1
+	VADDPS  Z0, Z1, Z0
+	VMOVUPS Z0, 128(DX)(AX*1)
+	VMOVUPS 192(BX)(AX*1), Z0
+	VMOVUPS 192(SI)(AX*1), Z1
+	VADDPS  Z0, Z1, Z0
+	VMOVUPS Z0, 192(DX)(AX*1)
+	ADDQ    $+256, AX
+	SUBQ    $+64, CX
+	JMP     unrolled
+
+unrolledEnd:
+single:
+	CMPQ    CX, $+16
+	JL      singleEnd
+	VMOVUPS (BX)(AX*1), Z0
+	VMOVUPS (SI)(AX*1), Z1
+	VADDPS  Z0, Z1, Z0
+	VMOVUPS Z0, (DX)(AX*1)
+	ADDQ    $+64, AX
+	SUBQ    $+16, CX
+	JMP     single
+
+singleEnd:
+	TESTQ     CX, CX
+	JZ        done
+	MOVQ      $0xffffffff, DI
+	BZHIQ     CX, DI, DI
+	KMOVW     DI, K1
+	VMOVUPS.Z (BX)(AX*1), K1, Z0
+	VMOVUPS.Z (SI)(AX*1), K1, Z1
+	VADDPS    Z0, Z1, Z0
+	VMOVUPS   Z0, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func mulAVX512(y []float32, a []float32, b []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·mulAVX512(SB), NOSPLIT, $0-72
+	MOVQ y_base+0(FP), DX
+	MOVQ a_base+24(FP), BX
+	MOVQ b_base+48(FP), SI
+	MOVQ y_len+8(FP), CX
+	XORQ AX, AX
+
+unrolled:
+	CMPQ    CX, $+64
+	JL      unrolledEnd
+	VMOVUPS (BX)(AX*1), Z0
+	VMOVUPS (SI)(AX*1), Z1
+	VMULPS  Z0, Z1, Z0
+	VMOVUPS Z0, (DX)(AX*1)
+	VMOVUPS 64(BX)(AX*1), Z0
+	VMOVUPS 64(SI)(AX*1), Z1
+	VMULPS  Z0, Z1, Z0
+	VMOVUPS Z0, 64(DX)(AX*1)
+	VMOVUPS 128(BX)(AX*1), Z0
+	VMOVUPS 128(SI)(AX*1), Z1
+	VMULPS  Z0, Z1, Z0
+	VMOVUPS Z0, 128(DX)(AX*1)
+	VMOVUPS 192(BX)(AX*1), Z0
+	VMOVUPS 192(SI)(AX*1), Z1
+	VMULPS  Z0, Z1, Z0
+	VMOVUPS Z0, 192(DX)(AX*1)
+	ADDQ    $+256, AX
+	SUBQ    $+64, CX
+	JMP     unrolled
+
+unrolledEnd:
+single:
+	CMPQ    CX, $+16
+	JL      singleEnd
+	VMOVUPS (BX)(AX*1), Z0
+	VMOVUPS (SI)(AX*1), Z1
+	VMULPS  Z0, Z1, Z0
+	VMOVUPS Z0, (DX)(AX*1)
+	ADDQ    $+64, AX
+	SUBQ    $+16, CX
+	JMP     single
+
+singleEnd:
+	TESTQ     CX, CX
+	JZ        done
+	MOVQ      $0xffffffff, DI
+	BZHIQ     CX, DI, DI
+	KMOVW     DI, K1
+	VMOVUPS.Z (BX)(AX*1), K1, Z0
+	VMOVUPS.Z (SI)(AX*1), K1, Z1
+	VMULPS    Z0, Z1, Z0
+	VMOVUPS   Z0, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func scaleAVX512(y []float32, x []float32, s float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·scaleAVX512(SB), NOSPLIT, $0-52
+	MOVQ         y_base+0(FP), DX
+	MOVQ         x_base+24(FP), BX
+	MOVQ         y_len+8(FP), CX
+	XORQ         AX, AX
+	VBROADCASTSS s+48(FP), Z0
+
+unrolled:
+	CMPQ    CX, $+64
+	JL      unrolledEnd
+	VMOVUPS (BX)(AX*1), Z1
+	VMULPS  Z1, Z0, Z1
+	VMOVUPS Z1, (DX)(AX*1)
+	VMOVUPS 64(BX)(AX*1), Z1
+	VMULPS  Z1, Z0, Z1
+	VMOVUPS Z1, 64(DX)(AX*1)
+	VMOVUPS 128(BX)(AX*1), Z1
+	VMULPS  Z1, Z0, Z1
+	VMOVUPS Z1, 128(DX)(AX*1)
+	VMOVUPS 192(BX)(AX*1), Z1
+	VMULPS  Z1, Z0, Z1
+	VMOVUPS Z1, 192(DX)(AX*1)
+	ADDQ    $+256, AX
+	SUBQ    $+64, CX
+	JMP     unrolled
+
+unrolledEnd:
+single:
+	CMPQ    CX, $+16
+	JL      singleEnd
+	VMOVUPS (BX)(AX*1), Z1
+	VMULPS  Z1, Z0, Z1
+	VMOVUPS Z1, (DX)(AX*1)
+	ADDQ    $+64, AX
+	SUBQ    $+16, CX
+	JMP     single
+
+singleEnd:
+	TESTQ     CX, CX
+	JZ        done
+	MOVQ      $0xffffffff, SI
+	BZHIQ     CX, SI, SI
+	KMOVW     SI, K1
+	VMOVUPS.Z (BX)(AX*1), K1, Z1
+	VMULPS    Z1, Z0, Z0
+	VMOVUPS   Z0, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func axpyAVX512(y []float32, x []float32, a float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·axpyAVX512(SB), NOSPLIT, $0-52
+	MOVQ         y_base+0(FP), DX
+	MOVQ         x_base+24(FP), BX
+	MOVQ         y_len+8(FP), CX
+	XORQ         AX, AX
+	VBROADCASTSS a+48(FP), Z0
+
+unrolled:
+	CMPQ        CX, $+64
+	JL          unrolledEnd
+	VMOVUPS     (DX)(AX*1), Z1
+	VMOVUPS     (BX)(AX*1), Z2
+	VFMADD231PS Z2, Z0, Z1
+	VMOVUPS     Z1, (DX)(AX*1)
+	VMOVUPS     64(DX)(AX*1), Z1
+	VMOVUPS     64(BX)(AX*1), Z2
+	VFMADD231PS Z2, Z0, Z1
+	VMOVUPS     Z1, 64(DX)(AX*1)
+	VMOVUPS     128(DX)(AX*1), Z1
+	VMOVUPS     128(BX)(AX*1), Z2
+	VFMADD231PS Z2, Z0, Z1
+	VMOVUPS     Z1, 128(DX)(AX*1)
+	VMOVUPS     192(DX)(AX*1), Z1
+	VMOVUPS     192(BX)(AX*1), Z2
+	VFMADD231PS Z2, Z0, Z1
+	VMOVUPS     Z1, 192(DX)(AX*1)
+	ADDQ        $+256, AX
+	SUBQ        $+64, CX
+	JMP         unrolled
+
+unrolledEnd:
+single:
+	CMPQ        CX, $+16
+	JL          singleEnd
+	VMOVUPS     (DX)(AX*1), Z1
+	VMOVUPS     (BX)(AX*1), Z2
+	VFMADD231PS Z2, Z0, Z1
+	VMOVUPS     Z1, (DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         single
+
+singleEnd:
+	TESTQ       CX, CX
+	JZ          done
+	MOVQ        $0xffffffff, SI
+	BZHIQ       CX, SI, SI
+	KMOVW       SI, K1
+	VMOVUPS.Z   (DX)(AX*1), K1, Z1
+	VMOVUPS.Z   (BX)(AX*1), K1, Z2
+	VFMADD231PS Z2, Z0, Z1
+	VMOVUPS     Z1, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func expScaleAVX512(y []float32, x []float32, shift float32, s float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·expScaleAVX512(SB), NOSPLIT, $0-56
+	MOVQ         y_base+0(FP), DX
+	MOVQ         x_base+24(FP), BX
+	MOVQ         y_len+8(FP), CX
+	XORQ         AX, AX
+	VBROADCASTSS shift+48(FP), Z0
+	VBROADCASTSS s+52(FP), Z1
+
+single:
+	CMPQ        CX, $+16
+	JL          singleEnd
+	VMOVUPS     (BX)(AX*1), Z2
+	VSUBPS      Z0, Z2, Z2
+	VMOVUPS     constantsAVX512<>+0(SB), Z3
+	VMAXPS      Z2, Z3, Z2
+	VMOVUPS     constantsAVX512<>+64(SB), Z3
+	VMINPS      Z2, Z3, Z2
+	VMULPS      constantsAVX512<>+128(SB), Z2, Z3
+	VRNDSCALEPS $0x08, Z3, Z3
+	VFMADD231PS constantsAVX512<>+192(SB), Z3, Z2
+	VFMADD231PS constantsAVX512<>+256(SB), Z3, Z2
+	VMOVUPS     constantsAVX512<>+320(SB), Z4
+	VFMADD213PS constantsAVX512<>+384(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+448(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+512(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+576(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+640(SB), Z2, Z4
+	VMULPS      Z2, Z2, Z5
+	VFMADD213PS Z2, Z5, Z4
+	VADDPS      constantsAVX512<>+704(SB), Z4, Z2
+	VSCALEFPS   Z3, Z2, Z2
+	VMULPS      Z2, Z1, Z2
+	VMOVUPS     Z2, (DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         single
+
+singleEnd:
+	TESTQ       CX, CX
+	JZ          done
+	MOVQ        $0xffffffff, SI
+	BZHIQ       CX, SI, SI
+	KMOVW       SI, K1
+	VMOVUPS.Z   (BX)(AX*1), K1, Z2
+	VSUBPS      Z0, Z2, Z0
+	VMOVUPS     constantsAVX512<>+0(SB), Z2
+	VMAXPS      Z0, Z2, Z0
+	VMOVUPS     constantsAVX512<>+64(SB), Z2
+	VMINPS      Z0, Z2, Z0
+	VMULPS      constantsAVX512<>+128(SB), Z0, Z2
+	VRNDSCALEPS $0x08, Z2, Z2
+	VFMADD231PS constantsAVX512<>+192(SB), Z2, Z0
+	VFMADD231PS constantsAVX512<>+256(SB), Z2, Z0
+	VMOVUPS     constantsAVX512<>+320(SB), Z3
+	VFMADD213PS constantsAVX512<>+384(SB), Z0, Z3
+	VFMADD213PS constantsAVX512<>+448(SB), Z0, Z3
+	VFMADD213PS constantsAVX512<>+512(SB), Z0, Z3
+	VFMADD213PS constantsAVX512<>+576(SB), Z0, Z3
+	VFMADD213PS constantsAVX512<>+640(SB), Z0, Z3
+	VMULPS      Z0, Z0, Z4
+	VFMADD213PS Z0, Z4, Z3
+	VADDPS      constantsAVX512<>+704(SB), Z3, Z0
+	VSCALEFPS   Z2, Z0, Z0
+	VMULPS      Z0, Z1, Z0
+	VMOVUPS     Z0, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func sumAVX512(x []float32) float32
+// Requires: AVX, AVX512F, AVX512VL, BMI2, SSE
+TEXT ·sumAVX512(SB), NOSPLIT, $0-28
+	MOVQ   x_base+0(FP), DX
+	MOVQ   x_len+8(FP), CX
+	XORQ   AX, AX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+unrolled:
+	CMPQ    CX, $+64
+	JL      unrolledEnd
+	VMOVUPS (DX)(AX*1), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS 64(DX)(AX*1), Z4
+	VADDPS  Z4, Z1, Z1
+	VMOVUPS 128(DX)(AX*1), Z4
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS 192(DX)(AX*1), Z4
+	VADDPS  Z4, Z3, Z3
+	ADDQ    $+256, AX
+	SUBQ    $+64, CX
+	JMP     unrolled
+
+unrolledEnd:
+single:
+	CMPQ    CX, $+16
+	JL      singleEnd
+	VMOVUPS (DX)(AX*1), Z4
+	VADDPS  Z4, Z0, Z0
+	ADDQ    $+64, AX
+	SUBQ    $+16, CX
+	JMP     single
+
+singleEnd:
+	TESTQ     CX, CX
+	JZ        done
+	MOVQ      $0xffffffff, BX
+	BZHIQ     CX, BX, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z (DX)(AX*1), K1, Z4
+	VADDPS    Z4, Z0, Z0
+
+done:
+	VADDPS        Z1, Z0, Z0
+	VADDPS        Z3, Z2, Z2
+	VADDPS        Z2, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func dotAVX512(x []float32, y []float32) float32
+// Requires: AVX, AVX512F, AVX512VL, BMI2, SSE
+TEXT ·dotAVX512(SB), NOSPLIT, $0-52
+	MOVQ   x_base+0(FP), DX
+	MOVQ   y_base+24(FP), BX
+	MOVQ   x_len+8(FP), CX
+	XORQ   AX, AX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+unrolled:
+	CMPQ        CX, $+64
+	JL          unrolledEnd
+	VMOVUPS     (DX)(AX*1), Z4
+	VMOVUPS     (BX)(AX*1), Z5
+	VFMADD231PS Z4, Z5, Z0
+	VMOVUPS     64(DX)(AX*1), Z4
+	VMOVUPS     64(BX)(AX*1), Z5
+	VFMADD231PS Z4, Z5, Z1
+	VMOVUPS     128(DX)(AX*1), Z4
+	VMOVUPS     128(BX)(AX*1), Z5
+	VFMADD231PS Z4, Z5, Z2
+	VMOVUPS     192(DX)(AX*1), Z4
+	VMOVUPS     192(BX)(AX*1), Z5
+	VFMADD231PS Z4, Z5, Z3
+	ADDQ        $+256, AX
+	SUBQ        $+64, CX
+	JMP         unrolled
+
+unrolledEnd:
+single:
+	CMPQ        CX, $+16
+	JL          singleEnd
+	VMOVUPS     (DX)(AX*1), Z4
+	VMOVUPS     (BX)(AX*1), Z5
+	VFMADD231PS Z4, Z5, Z0
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         single
+
+singleEnd:
+	TESTQ       CX, CX
+	JZ          done
+	MOVQ        $0xffffffff, SI
+	BZHIQ       CX, SI, SI
+	KMOVW       SI, K1
+	VMOVUPS.Z   (DX)(AX*1), K1, Z4
+	VMOVUPS.Z   (BX)(AX*1), K1, Z5
+	VFMADD231PS Z4, Z5, Z0
+
+done:
+	VADDPS        Z1, Z0, Z0
+	VADDPS        Z3, Z2, Z2
+	VADDPS        Z2, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, ret+48(FP)
+	VZEROUPPER
+	RET
+
+// func squaredDeviationAVX512(x []float32, mean float32) float32
+// Requires: AVX, AVX512F, AVX512VL, BMI2, SSE
+TEXT ·squaredDeviationAVX512(SB), NOSPLIT, $0-36
+	MOVQ         x_base+0(FP), DX
+	MOVQ         x_len+8(FP), CX
+	XORQ         AX, AX
+	VPXORD       Z0, Z0, Z0
+	VPXORD       Z1, Z1, Z1
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+	VBROADCASTSS mean+24(FP), Z4
+
+unrolled:
+	CMPQ        CX, $+64
+	JL          unrolledEnd
+	VMOVUPS     (DX)(AX*1), Z5
+	VSUBPS      Z4, Z5, Z5
+	VFMADD231PS Z5, Z5, Z0
+	VMOVUPS     64(DX)(AX*1), Z5
+	VSUBPS      Z4, Z5, Z5
+	VFMADD231PS Z5, Z5, Z1
+	VMOVUPS     128(DX)(AX*1), Z5
+	VSUBPS      Z4, Z5, Z5
+	VFMADD231PS Z5, Z5, Z2
+	VMOVUPS     192(DX)(AX*1), Z5
+	VSUBPS      Z4, Z5, Z5
+	VFMADD231PS Z5, Z5, Z3
+	ADDQ        $+256, AX
+	SUBQ        $+64, CX
+	JMP         unrolled
+
+unrolledEnd:
+single:
+	CMPQ        CX, $+16
+	JL          singleEnd
+	VMOVUPS     (DX)(AX*1), Z5
+	VSUBPS      Z4, Z5, Z5
+	VFMADD231PS Z5, Z5, Z0
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         single
+
+singleEnd:
+	TESTQ       CX, CX
+	JZ          done
+	MOVQ        $0xffffffff, BX
+	BZHIQ       CX, BX, BX
+	KMOVW       BX, K1
+	VMOVUPS.Z   (DX)(AX*1), K1, Z5
+	VSUBPS      Z4, Z5, Z4
+	VMOVAPS.Z   Z4, K1, Z4
+	VFMADD231PS Z4, Z4, Z0
+
+done:
+	VADDPS        Z1, Z0, Z0
+	VADDPS        Z3, Z2, Z2
+	VADDPS        Z2, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, ret+32(FP)
+	VZEROUPPER
+	RET
+
+// func expSumAVX512(x []float32, shift float32) float32
+// Requires: AVX, AVX512F, AVX512VL, BMI2, SSE
+TEXT ·expSumAVX512(SB), NOSPLIT, $0-36
+	MOVQ         x_base+0(FP), DX
+	MOVQ         x_len+8(FP), CX
+	XORQ         AX, AX
+	VPXORD       Z0, Z0, Z0
+	VPXORD       Z1, Z1, Z1
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+	VBROADCASTSS shift+24(FP), Z4
+
+unrolled:
+	CMPQ        CX, $+64
+	JL          unrolledEnd
+	VMOVUPS     (DX)(AX*1), Z5
+	VSUBPS      Z4, Z5, Z5
+	VMOVUPS     constantsAVX512<>+0(SB), Z6
+	VMAXPS      Z5, Z6, Z5
+	VMOVUPS     constantsAVX512<>+64(SB), Z6
+	VMINPS      Z5, Z6, Z5
+	VMULPS      constantsAVX512<>+128(SB), Z5, Z6
+	VRNDSCALEPS $0x08, Z6, Z6
+	VFMADD231PS constantsAVX512<>+192(SB), Z6, Z5
+	VFMADD231PS constantsAVX512<>+256(SB), Z6, Z5
+	VMOVUPS     constantsAVX512<>+320(SB), Z7
+	VFMADD213PS constantsAVX512<>+384(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+448(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+512(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+576(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+640(SB), Z5, Z7
+	VMULPS      Z5, Z5, Z8
+	VFMADD213PS Z5, Z8, Z7
+	VADDPS      constantsAVX512<>+704(SB), Z7, Z5
+	VSCALEFPS   Z6, Z5, Z5
+	VADDPS      Z5, Z0, Z0
+	VMOVUPS     64(DX)(AX*1), Z5
+	VSUBPS      Z4, Z5, Z5
+	VMOVUPS     constantsAVX512<>+0(SB), Z6
+	VMAXPS      Z5, Z6, Z5
+	VMOVUPS     constantsAVX512<>+64(SB), Z6
+	VMINPS      Z5, Z6, Z5
+	VMULPS      constantsAVX512<>+128(SB), Z5, Z6
+	VRNDSCALEPS $0x08, Z6, Z6
+	VFMADD231PS constantsAVX512<>+192(SB), Z6, Z5
+	VFMADD231PS constantsAVX512<>+256(SB), Z6, Z5
+	VMOVUPS     constantsAVX512<>+320(SB), Z7
+	VFMADD213PS constantsAVX512<>+384(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+448(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+512(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+576(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+640(SB), Z5, Z7
+	VMULPS      Z5, Z5, Z8
+	VFMADD213PS Z5, Z8, Z7
+	VADDPS      constantsAVX512<>+704(SB), Z7, Z5
+	VSCALEFPS   Z6, Z5, Z5
+	VADDPS      Z5, Z1, Z1
+	VMOVUPS     128(DX)(AX*1), Z5
+	VSUBPS      Z4, Z5, Z5
+	VMOVUPS     constantsAVX512<>+0(SB), Z6
+	VMAXPS      Z5, Z6, Z5
+	VMOVUPS     constantsAVX512<>+64(SB), Z6
+	VMINPS      Z5, Z6, Z5
+	VMULPS      constantsAVX512<>+128(SB), Z5, Z6
+	VRNDSCALEPS $0x08, Z6, Z6
+	VFMADD231PS constantsAVX512<>+192(SB), Z6, Z5
+	VFMADD231PS constantsAVX512<>+256(SB), Z6, Z5
+	VMOVUPS     constantsAVX512<>+320(SB), Z7
+	VFMADD213PS constantsAVX512<>+384(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+448(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+512(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+576(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+640(SB), Z5, Z7
+	VMULPS      Z5, Z5, Z8
+	VFMADD213PS Z5, Z8, Z7
+	VADDPS      constantsAVX512<>+704(SB), Z7, Z5
+	VSCALEFPS   Z6, Z5, Z5
+	VADDPS      Z5, Z2, Z2
+	VMOVUPS     192(DX)(AX*1), Z5
+	VSUBPS      Z4, Z5, Z5
+	VMOVUPS     constantsAVX512<>+0(SB), Z6
+	VMAXPS      Z5, Z6, Z5
+	VMOVUPS     constantsAVX512<>+64(SB), Z6
+	VMINPS      Z5, Z6, Z5
+	VMULPS      constantsAVX512<>+128(SB), Z5, Z6
+	VRNDSCALEPS $0x08, Z6, Z6
+	VFMADD231PS constantsAVX512<>+192(SB), Z6, Z5
+	VFMADD231PS constantsAVX512<>+256(SB), Z6, Z5
+	VMOVUPS     constantsAVX512<>+320(SB), Z7
+	VFMADD213PS constantsAVX512<>+384(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+448(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+512(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+576(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+640(SB), Z5, Z7
+	VMULPS      Z5, Z5, Z8
+	VFMADD213PS Z5, Z8, Z7
+	VADDPS      constantsAVX512<>+704(SB), Z7, Z5
+	VSCALEFPS   Z6, Z5, Z5
+	VADDPS      Z5, Z3, Z3
+	ADDQ        $+256, AX
+	SUBQ        $+64, CX
+	JMP         unrolled
+
+unrolledEnd:
+single:
+	CMPQ        CX, $+16
+	JL          singleEnd
+	VMOVUPS     (DX)(AX*1), Z5
+	VSUBPS      Z4, Z5, Z5
+	VMOVUPS     constantsAVX512<>+0(SB), Z6
+	VMAXPS      Z5, Z6, Z5
+	VMOVUPS     constantsAVX512<>+64(SB), Z6
+	VMINPS      Z5, Z6, Z5
+	VMULPS      constantsAVX512<>+128(SB), Z5, Z6
+	VRNDSCALEPS $0x08, Z6, Z6
+	VFMADD231PS constantsAVX512<>+192(SB), Z6, Z5
+	VFMADD231PS constantsAVX512<>+256(SB), Z6, Z5
+	VMOVUPS     constantsAVX512<>+320(SB), Z7
+	VFMADD213PS constantsAVX512<>+384(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+448(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+512(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+576(SB), Z5, Z7
+	VFMADD213PS constantsAVX512<>+640(SB), Z5, Z7
+	VMULPS      Z5, Z5, Z8
+	VFMADD213PS Z5, Z8, Z7
+	VADDPS      constantsAVX512<>+704(SB), Z7, Z5
+	VSCALEFPS   Z6, Z5, Z5
+	VADDPS      Z5, Z0, Z0
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         single
+
+singleEnd:
+	TESTQ       CX, CX
+	JZ          done
+	MOVQ        $0xffffffff, BX
+	BZHIQ       CX, BX, BX
+	KMOVW       BX, K1
+	VMOVUPS.Z   (DX)(AX*1), K1, Z5
+	VSUBPS      Z4, Z5, Z4
+	VMOVUPS     constantsAVX512<>+0(SB), Z5
+	VMAXPS      Z4, Z5, Z4
+	VMOVUPS     constantsAVX512<>+64(SB), Z5
+	VMINPS      Z4, Z5, Z4
+	VMULPS      constantsAVX512<>+128(SB), Z4, Z5
+	VRNDSCALEPS $0x08, Z5, Z5
+	VFMADD231PS constantsAVX512<>+192(SB), Z5, Z4
+	VFMADD231PS constantsAVX512<>+256(SB), Z5, Z4
+	VMOVUPS     constantsAVX512<>+320(SB), Z6
+	VFMADD213PS constantsAVX512<>+384(SB), Z4, Z6
+	VFMADD213PS constantsAVX512<>+448(SB), Z4, Z6
+	VFMADD213PS constantsAVX512<>+512(SB), Z4, Z6
+	VFMADD213PS constantsAVX512<>+576(SB), Z4, Z6
+	VFMADD213PS constantsAVX512<>+640(SB), Z4, Z6
+	VMULPS      Z4, Z4, Z7
+	VFMADD213PS Z4, Z7, Z6
+	VADDPS      constantsAVX512<>+704(SB), Z6, Z4
+	VSCALEFPS   Z5, Z4, Z4
+	VMOVAPS.Z   Z4, K1, Z4
+	VADDPS      Z4, Z0, Z0
+
+done:
+	VADDPS        Z1, Z0, Z0
+	VADDPS        Z3, Z2, Z2
+	VADDPS        Z2, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, ret+32(FP)
+	VZEROUPPER
+	RET
+
+// func maxAVX512(x []float32) float32
+// Requires: AVX, AVX512F, AVX512VL, BMI2, SSE
+TEXT ·maxAVX512(SB), NOSPLIT, $0-28
+	MOVQ    x_base+0(FP), DX
+	MOVQ    x_len+8(FP), CX
+	XORQ    AX, AX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VMOVUPS constantsAVX512<>+3136(SB), Z4
+	VMOVAPS Z4, Z0
+	VMOVAPS Z4, Z1
+	VMOVAPS Z4, Z2
+	VMOVAPS Z4, Z3
+
+unrolled:
+	CMPQ    CX, $+64
+	JL      unrolledEnd
+	VMOVUPS (DX)(AX*1), Z5
+	VMAXPS  Z5, Z0, Z0
+	VMOVUPS 64(DX)(AX*1), Z5
+	VMAXPS  Z5, Z1, Z1
+	VMOVUPS 128(DX)(AX*1), Z5
+	VMAXPS  Z5, Z2, Z2
+	VMOVUPS 192(DX)(AX*1), Z5
+	VMAXPS  Z5, Z3, Z3
+	ADDQ    $+256, AX
+	SUBQ    $+64, CX
+	JMP     unrolled
+
+unrolledEnd:
+single:
+	CMPQ    CX, $+16
+	JL      singleEnd
+	VMOVUPS (DX)(AX*1), Z5
+	VMAXPS  Z5, Z0, Z0
+	ADDQ    $+64, AX
+	SUBQ    $+16, CX
+	JMP     single
+
+singleEnd:
+	TESTQ     CX, CX
+	JZ        done
+	MOVQ      $0xffffffff, BX
+	BZHIQ     CX, BX, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z (DX)(AX*1), K1, Z5
+	VBLENDMPS Z5, Z4, K1, Z6
+	VMAXPS    Z6, Z0, Z0
+
+done:
+	VMAXPS        Z1, Z0, Z0
+	VMAXPS        Z3, Z2, Z2
+	VMAXPS        Z2, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VMAXPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VMAXPS        X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VMAXPS        X1, X0, X0
+	MOVSS         X0, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func sumSquaresAVX512(x []float32) float64
+// Requires: AVX, AVX512F, AVX512VL, BMI2, SSE2
+TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-32
+	MOVQ   x_base+0(FP), DX
+	MOVQ   x_len+8(FP), CX
+	XORQ   AX, AX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+unrolled:
+	CMPQ          CX, $+32
+	JL            unrolledEnd
+	VMOVUPS       (DX)(AX*1), Z4
+	VEXTRACTF64X4 $0x01, Z4, Y5
+	VCVTPS2PD     Y4, Z4
+	VCVTPS2PD     Y5, Z5
+	VFMADD231PD   Z4, Z4, Z0
+	VFMADD231PD   Z5, Z5, Z1
+	VMOVUPS       64(DX)(AX*1), Z4
+	VEXTRACTF64X4 $0x01, Z4, Y5
+	VCVTPS2PD     Y4, Z4
+	VCVTPS2PD     Y5, Z5
+	VFMADD231PD   Z4, Z4, Z2
+	VFMADD231PD   Z5, Z5, Z3
+	ADDQ          $+128, AX
+	SUBQ          $+32, CX
+	JMP           unrolled
+
+unrolledEnd:
+single:
+	CMPQ          CX, $+16
+	JL            singleEnd
+	VMOVUPS       (DX)(AX*1), Z4
+	VEXTRACTF64X4 $0x01, Z4, Y5
+	VCVTPS2PD     Y4, Z4
+	VCVTPS2PD     Y5, Z5
+	VFMADD231PD   Z4, Z4, Z0
+	VFMADD231PD   Z5, Z5, Z1
+	ADDQ          $+64, AX
+	SUBQ          $+16, CX
+	JMP           single
+
+singleEnd:
+	TESTQ         CX, CX
+	JZ            done
+	MOVQ          $0xffffffff, BX
+	BZHIQ         CX, BX, BX
+	KMOVW         BX, K1
+	VMOVUPS.Z     (DX)(AX*1), K1, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y5
+	VCVTPS2PD     Y4, Z4
+	VCVTPS2PD     Y5, Z5
+	VFMADD231PD   Z4, Z4, Z0
+	VFMADD231PD   Z5, Z5, Z1
+
+done:
+	VADDPD        Z1, Z0, Z0
+	VADDPD        Z3, Z2, Z2
+	VADDPD        Z2, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPD        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPD        X1, X0, X0
+	VPERMILPD     $0x01, X0, X1
+	VADDPD        X1, X0, X0
+	MOVSD         X0, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func normAVX512(y []float32, x []float32, gamma []float32, beta []float32, mean float32, rstd float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·normAVX512(SB), NOSPLIT, $0-104
+	MOVQ         y_base+0(FP), DX
+	MOVQ         x_base+24(FP), BX
+	MOVQ         gamma_base+48(FP), SI
+	MOVQ         beta_base+72(FP), DI
+	MOVQ         y_len+8(FP), CX
+	XORQ         AX, AX
+	VBROADCASTSS mean+96(FP), Z0
+	VBROADCASTSS rstd+100(FP), Z1
+
+single:
+	CMPQ        CX, $+16
+	JL          singleEnd
+	VMOVUPS     (BX)(AX*1), Z2
+	VSUBPS      Z0, Z2, Z2
+	VMULPS      Z1, Z2, Z2
+	VMOVUPS     (SI)(AX*1), Z3
+	VMOVUPS     (DI)(AX*1), Z4
+	VFMADD213PS Z4, Z3, Z2
+	VMOVUPS     Z2, (DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         single
+
+singleEnd:
+	TESTQ       CX, CX
+	JZ          done
+	MOVQ        $0xffffffff, R8
+	BZHIQ       CX, R8, R8
+	KMOVW       R8, K1
+	VMOVUPS.Z   (BX)(AX*1), K1, Z2
+	VSUBPS      Z0, Z2, Z0
+	VMULPS      Z1, Z0, Z0
+	VMOVUPS.Z   (SI)(AX*1), K1, Z1
+	VMOVUPS.Z   (DI)(AX*1), K1, Z2
+	VFMADD213PS Z2, Z1, Z0
+	VMOVUPS     Z0, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func normScaleAVX512(y []float32, x []float32, gamma []float32, mean float32, rstd float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·normScaleAVX512(SB), NOSPLIT, $0-80
+	MOVQ         y_base+0(FP), DX
+	MOVQ         x_base+24(FP), BX
+	MOVQ         gamma_base+48(FP), SI
+	MOVQ         y_len+8(FP), CX
+	XORQ         AX, AX
+	VBROADCASTSS mean+72(FP), Z0
+	VBROADCASTSS rstd+76(FP), Z1
+
+single:
+	CMPQ    CX, $+16
+	JL      singleEnd
+	VMOVUPS (BX)(AX*1), Z2
+	VSUBPS  Z0, Z2, Z2
+	VMULPS  Z1, Z2, Z2
+	VMOVUPS (SI)(AX*1), Z3
+	VMULPS  Z3, Z2, Z2
+	VMOVUPS Z2, (DX)(AX*1)
+	ADDQ    $+64, AX
+	SUBQ    $+16, CX
+	JMP     single
+
+singleEnd:
+	TESTQ     CX, CX
+	JZ        done
+	MOVQ      $0xffffffff, DI
+	BZHIQ     CX, DI, DI
+	KMOVW     DI, K1
+	VMOVUPS.Z (BX)(AX*1), K1, Z2
+	VSUBPS    Z0, Z2, Z0
+	VMULPS    Z1, Z0, Z0
+	VMOVUPS.Z (SI)(AX*1), K1, Z1
+	VMULPS    Z1, Z0, Z0
+	VMOVUPS   Z0, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func normSumsAVX512(dgamma []float32, dbeta []float32, dy []float32, x []float32, gamma []float32, mean float32, rstd float32) (s1 float32, s2 float32)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, SSE
+TEXT ·normSumsAVX512(SB), NOSPLIT, $0-136
+	MOVQ         dgamma_base+0(FP), DX
+	MOVQ         dbeta_base+24(FP), BX
+	MOVQ         dy_base+48(FP), SI
+	MOVQ         x_base+72(FP), DI
+	MOVQ         gamma_base+96(FP), R8
+	MOVQ         dgamma_len+8(FP), CX
+	XORQ         AX, AX
+	VBROADCASTSS mean+120(FP), Z0
+	VBROADCASTSS rstd+124(FP), Z1
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+
+single:
+	CMPQ        CX, $+16
+	JL          singleEnd
+	VMOVUPS     (DI)(AX*1), Z4
+	VSUBPS      Z0, Z4, Z4
+	VMULPS      Z1, Z4, Z4
+	VMOVUPS     (SI)(AX*1), Z5
+	VMOVUPS     (BX)(AX*1), Z6
+	VADDPS      Z6, Z5, Z6
+	VMOVUPS     Z6, (BX)(AX*1)
+	VMOVUPS     (DX)(AX*1), Z6
+	VFMADD231PS Z5, Z4, Z6
+	VMOVUPS     Z6, (DX)(AX*1)
+	VMOVUPS     (R8)(AX*1), Z6
+	VMULPS      Z6, Z5, Z5
+	VADDPS      Z5, Z2, Z2
+	VFMADD231PS Z5, Z4, Z3
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         single
+
+singleEnd:
+	TESTQ       CX, CX
+	JZ          done
+	MOVQ        $0xffffffff, R9
+	BZHIQ       CX, R9, R9
+	KMOVW       R9, K1
+	VMOVUPS.Z   (DI)(AX*1), K1, Z4
+	VSUBPS      Z0, Z4, Z0
+	VMULPS      Z1, Z0, Z0
+	VMOVUPS.Z   (SI)(AX*1), K1, Z1
+	VMOVUPS.Z   (BX)(AX*1), K1, Z4
+	VADDPS      Z4, Z1, Z4
+	VMOVUPS     Z4, K1, (BX)(AX*1)
+	VMOVUPS.Z   (DX)(AX*1), K1, Z4
+	VFMADD231PS Z1, Z0, Z4
+	VMOVUPS     Z4, K1, (DX)(AX*1)
+	VMOVUPS.Z   (R8)(AX*1), K1, Z4
+	VMULPS      Z4, Z1, Z1
+	VADDPS      Z1, Z2, Z2
+	VFMADD231PS Z1, Z0, Z3
+
+done:
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VADDPS        Y0, Y2, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, s1+128(FP)
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VADDPS        Y0, Y3, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, s2+132(FP)
+	VZEROUPPER
+	RET
+
+// func normGradAVX512(dx []float32, dy []float32, x []float32, gamma []float32, mean float32, rstd float32, m1 float32, m2 float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·normGradAVX512(SB), NOSPLIT, $0-112
+	MOVQ         dx_base+0(FP), DX
+	MOVQ         dy_base+24(FP), BX
+	MOVQ         x_base+48(FP), SI
+	MOVQ         gamma_base+72(FP), DI
+	MOVQ         dx_len+8(FP), CX
+	XORQ         AX, AX
+	VBROADCASTSS mean+96(FP), Z0
+	VBROADCASTSS rstd+100(FP), Z1
+	VBROADCASTSS m1+104(FP), Z2
+	VBROADCASTSS m2+108(FP), Z3
+
+single:
+	CMPQ         CX, $+16
+	JL           singleEnd
+	VMOVUPS      (SI)(AX*1), Z4
+	VSUBPS       Z0, Z4, Z4
+	VMULPS       Z1, Z4, Z4
+	VMOVUPS      (DI)(AX*1), Z5
+	VMOVUPS      (BX)(AX*1), Z6
+	VMULPS       Z5, Z6, Z5
+	VSUBPS       Z2, Z5, Z5
+	VFNMADD231PS Z3, Z4, Z5
+	VMULPS       Z1, Z5, Z4
+	VMOVUPS      Z4, (DX)(AX*1)
+	ADDQ         $+64, AX
+	SUBQ         $+16, CX
+	JMP          single
+
+singleEnd:
+	TESTQ        CX, CX
+	JZ           done
+	MOVQ         $0xffffffff, R8
+	BZHIQ        CX, R8, R8
+	KMOVW        R8, K1
+	VMOVUPS.Z    (SI)(AX*1), K1, Z4
+	VSUBPS       Z0, Z4, Z0
+	VMULPS       Z1, Z0, Z0
+	VMOVUPS.Z    (DI)(AX*1), K1, Z4
+	VMOVUPS.Z    (BX)(AX*1), K1, Z5
+	VMULPS       Z4, Z5, Z4
+	VSUBPS       Z2, Z4, Z2
+	VFNMADD231PS Z3, Z0, Z2
+	VMULPS       Z1, Z2, Z0
+	VMOVUPS      Z0, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func columnSumAVX512(y []float32, x []float32, ld int, rows int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·columnSumAVX512(SB), NOSPLIT, $0-64
+	MOVQ y_base+0(FP), DX
+	MOVQ x_base+24(FP), BX
+	MOVQ y_len+8(FP), CX
+	XORQ AX, AX
+	MOVQ ld+48(FP), SI
+	SHLQ $0x02, SI
+	MOVQ rows+56(FP), DI
+
+wide:
+	CMPQ   CX, $+64
+	JL     wideEnd
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	LEAQ   (BX)(AX*1), R8
+	MOVQ   DI, R9
+	TESTQ  R9, R9
+	JZ     wideRowsEnd
+
+wideRows:
+	VMOVUPS (R8), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS 64(R8), Z4
+	VADDPS  Z4, Z1, Z1
+	VMOVUPS 128(R8), Z4
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS 192(R8), Z4
+	VADDPS  Z4, Z3, Z3
+	ADDQ    SI, R8
+	DECQ    R9
+	JNZ     wideRows
+
+wideRowsEnd:
+	VMOVUPS (DX)(AX*1), Z4
+	VADDPS  Z4, Z0, Z4
+	VMOVUPS Z4, (DX)(AX*1)
+	VMOVUPS 64(DX)(AX*1), Z4
+	VADDPS  Z4, Z1, Z4
+	VMOVUPS Z4, 64(DX)(AX*1)
+	VMOVUPS 128(DX)(AX*1), Z4
+	VADDPS  Z4, Z2, Z4
+	VMOVUPS Z4, 128(DX)(AX*1)
+	VMOVUPS 192(DX)(AX*1), Z4
+	VADDPS  Z4, Z3, Z4
+	VMOVUPS Z4, 192(DX)(AX*1)
+	ADDQ    $+256, AX
+	SUBQ    $+64, CX
+	JMP     wide
+
+wideEnd:
+single:
+	CMPQ   CX, $+16
+	JL     singleEnd
+	VPXORD Z5, Z5, Z5
+	LEAQ   (BX)(AX*1), R8
+	MOVQ   DI, R9
+	TESTQ  R9, R9
+	JZ     oneRowEnd
+
+oneRow:
+	VMOVUPS (R8), Z0
+	VADDPS  Z0, Z5, Z5
+	ADDQ    SI, R8
+	DECQ    R9
+	JNZ     oneRow
+
+oneRowEnd:
+	VMOVUPS (DX)(AX*1), Z0
+	VADDPS  Z0, Z5, Z0
+	VMOVUPS Z0, (DX)(AX*1)
+	ADDQ    $+64, AX
+	SUBQ    $+16, CX
+	JMP     single
+
+singleEnd:
+	TESTQ  CX, CX
+	JZ     done
+	MOVQ   $0xffffffff, R8
+	BZHIQ  CX, R8, R8
+	KMOVW  R8, K1
+	VPXORD Z6, Z6, Z6
+	LEAQ   (BX)(AX*1), CX
+	MOVQ   DI, BX
+	TESTQ  BX, BX
+	JZ     lastRowEnd
+
+lastRow:
+	VMOVUPS.Z (CX), K1, Z0
+	VADDPS    Z0, Z6, Z6
+	ADDQ      SI, CX
+	DECQ      BX
+	JNZ       lastRow
+
+lastRowEnd:
+	VMOVUPS.Z (DX)(AX*1), K1, Z0
+	VADDPS    Z0, Z6, Z0
+	VMOVUPS   Z0, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func columnMaxAVX512(m []float32, s []float32, ld int, rows int)
+// Requires: AVX, AVX512F
+TEXT ·columnMaxAVX512(SB), NOSPLIT, $0-64
+	MOVQ m_base+0(FP), DX
+	MOVQ s_base+24(FP), BX
+	MOVQ m_len+8(FP), CX
+	XORQ AX, AX
+	MOVQ ld+48(FP), SI
+	SHLQ $0x02, SI
+	MOVQ rows+56(FP), DI
+
+columns:
+	CMPQ    CX, $+16
+	JL      columnsEnd
+	VMOVUPS (DX)(AX*1), Z0
+	LEAQ    (BX)(AX*1), R8
+	MOVQ    DI, R9
+	TESTQ   R9, R9
+	JZ      rowsEnd
+
+rows:
+	VMAXPS (R8), Z0, Z0
+	ADDQ   SI, R8
+	DECQ   R9
+	JNZ    rows
+
+rowsEnd:
+	VMOVUPS Z0, (DX)(AX*1)
+	ADDQ    $+64, AX
+	SUBQ    $+16, CX
+	JMP     columns
+
+columnsEnd:
+	VZEROUPPER
+	RET
+
+// func columnExpAVX512(l []float32, s []float32, m []float32, ld int, rows int)
+// Requires: AVX, AVX512F
+TEXT ·columnExpAVX512(SB), NOSPLIT, $0-88
+	MOVQ l_base+0(FP), DX
+	MOVQ s_base+24(FP), BX
+	MOVQ m_base+48(FP), SI
+	MOVQ l_len+8(FP), CX
+	XORQ AX, AX
+	MOVQ ld+72(FP), DI
+	SHLQ $0x02, DI
+	MOVQ rows+80(FP), R8
+
+columns:
+	CMPQ    CX, $+16
+	JL      columnsEnd
+	VMOVUPS (DX)(AX*1), Z0
+	VMOVUPS (SI)(AX*1), Z1
+	LEAQ    (BX)(AX*1), R9
+	MOVQ    R8, R10
+	TESTQ   R10, R10
+	JZ      rowsEnd
+
+rows:
+	VMOVUPS     (R9), Z2
+	VSUBPS      Z1, Z2, Z2
+	VMOVUPS     constantsAVX512<>+0(SB), Z3
+	VMAXPS      Z2, Z3, Z2
+	VMOVUPS     constantsAVX512<>+64(SB), Z3
+	VMINPS      Z2, Z3, Z2
+	VMULPS      constantsAVX512<>+128(SB), Z2, Z3
+	VRNDSCALEPS $0x08, Z3, Z3
+	VFMADD231PS constantsAVX512<>+192(SB), Z3, Z2
+	VFMADD231PS constantsAVX512<>+256(SB), Z3, Z2
+	VMOVUPS     constantsAVX512<>+320(SB), Z4
+	VFMADD213PS constantsAVX512<>+384(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+448(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+512(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+576(SB), Z2, Z4
+	VFMADD213PS constantsAVX512<>+640(SB), Z2, Z4
+	VMULPS      Z2, Z2, Z5
+	VFMADD213PS Z2, Z5, Z4
+	VADDPS      constantsAVX512<>+704(SB), Z4, Z2
+	VSCALEFPS   Z3, Z2, Z2
+	VMOVUPS     Z2, (R9)
+	VADDPS      Z2, Z0, Z0
+	ADDQ        DI, R9
+	DECQ        R10
+	JNZ         rows
+
+rowsEnd:
+	VMOVUPS Z0, (DX)(AX*1)
+	ADDQ    $+64, AX
+	SUBQ    $+16, CX
+	JMP     columns
+
+columnsEnd:
+	VZEROUPPER
+	RET
+
+// func columnGradAVX512(s []float32, d []float32, lse []float32, delta []float32, ld int, rows int, scale float32)
+// Requires: AVX, AVX512F
+TEXT ·columnGradAVX512(SB), NOSPLIT, $0-116
+	MOVQ         lse_base+48(FP), DX
+	MOVQ         delta_base+72(FP), BX
+	MOVQ         s_base+0(FP), SI
+	MOVQ         d_base+24(FP), DI
+	MOVQ         lse_len+56(FP), CX
+	XORQ         AX, AX
+	MOVQ         ld+96(FP), R8
+	SHLQ         $0x02, R8
+	MOVQ         rows+104(FP), R9
+	VBROADCASTSS scale+112(FP), Z0
+
+columns:
+	CMPQ    CX, $+16
+	JL      columnsEnd
+	VMOVUPS (DX)(AX*1), Z1
+	VMOVUPS (BX)(AX*1), Z2
+	LEAQ    (SI)(AX*1), R10
+	LEAQ    (DI)(AX*1), R11
+	MOVQ    R9, R12
+	TESTQ   R12, R12
+	JZ      rowsEnd
+
+rows:
+	VMOVUPS     (R10), Z3
+	VSUBPS      Z1, Z3, Z3
+	VMOVUPS     constantsAVX512<>+0(SB), Z4
+	VMAXPS      Z3, Z4, Z3
+	VMOVUPS     constantsAVX512<>+64(SB), Z4
+	VMINPS      Z3, Z4, Z3
+	VMULPS      constantsAVX512<>+128(SB), Z3, Z4
+	VRNDSCALEPS $0x08, Z4, Z4
+	VFMADD231PS constantsAVX512<>+192(SB), Z4, Z3
+	VFMADD231PS constantsAVX512<>+256(SB), Z4, Z3
+	VMOVUPS     constantsAVX512<>+320(SB), Z5
+	VFMADD213PS constantsAVX512<>+384(SB), Z3, Z5
+	VFMADD213PS constantsAVX512<>+448(SB), Z3, Z5
+	VFMADD213PS constantsAVX512<>+512(SB), Z3, Z5
+	VFMADD213PS constantsAVX512<>+576(SB), Z3, Z5
+	VFMADD213PS constantsAVX512<>+640(SB), Z3, Z5
+	VMULPS      Z3, Z3, Z6
+	VFMADD213PS Z3, Z6, Z5
+	VADDPS      constantsAVX512<>+704(SB), Z5, Z3
+	VSCALEFPS   Z4, Z3, Z3
+	VMOVUPS     Z3, (R10)
+	VMOVUPS     (R11), Z4
+	VSUBPS      Z2, Z4, Z4
+	VMULPS      Z3, Z0, Z3
+	VMULPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	DECQ        R12
+	JNZ         rows
+
+rowsEnd:
+	ADDQ $+64, AX
+	SUBQ $+16, CX
+	JMP  columns
+
+columnsEnd:
+	VZEROUPPER
+	RET
+
+// func adamWAVX512(p []float32, m []float32, v []float32, g []float32, k *[8]float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·adamWAVX512(SB), NOSPLIT, $0-104
+	MOVQ         p_base+0(FP), DX
+	MOVQ         m_base+24(FP), BX
+	MOVQ         v_base+48(FP), SI
+	MOVQ         g_base+72(FP), DI
+	MOVQ         p_len+8(FP), CX
+	XORQ         AX, AX
+	MOVQ         k+96(FP), R8
+	VBROADCASTSS (R8), Z0
+	VBROADCASTSS 4(R8), Z1
+	VBROADCASTSS 8(R8), Z2
+	VBROADCASTSS 12(R8), Z3
+	VBROADCASTSS 16(R8), Z4
+	VBROADCASTSS 20(R8), Z5
+	VBROADCASTSS 24(R8), Z6
+	VBROADCASTSS 28(R8), Z7
+
+single:
+	CMPQ         CX, $+16
+	JL           singleEnd
+	VMOVUPS      (DI)(AX*1), Z8
+	VMOVUPS      (BX)(AX*1), Z9
+	VMOVUPS      (SI)(AX*1), Z10
+	VMULPS       Z0, Z8, Z8
+	VSUBPS       Z9, Z8, Z11
+	VFMADD231PS  Z2, Z11, Z9
+	VMOVUPS      Z9, (BX)(AX*1)
+	VMULPS       Z3, Z10, Z10
+	VMULPS       Z8, Z8, Z8
+	VFMADD231PS  Z8, Z4, Z10
+	VMOVUPS      Z10, (SI)(AX*1)
+	VSQRTPS      Z10, Z8
+	VFMADD213PS  Z6, Z5, Z8
+	VMOVUPS      (DX)(AX*1), Z10
+	VMULPS       Z1, Z10, Z10
+	VDIVPS       Z8, Z9, Z8
+	VFNMADD231PS Z8, Z7, Z10
+	VMOVUPS      Z10, (DX)(AX*1)
+	ADDQ         $+64, AX
+	SUBQ         $+16, CX
+	JMP          single
+
+singleEnd:
+	TESTQ        CX, CX
+	JZ           done
+	MOVQ         $0xffffffff, R8
+	BZHIQ        CX, R8, R8
+	KMOVW        R8, K1
+	VMOVUPS.Z    (DI)(AX*1), K1, Z8
+	VMOVUPS.Z    (BX)(AX*1), K1, Z9
+	VMOVUPS.Z    (SI)(AX*1), K1, Z10
+	VMULPS       Z0, Z8, Z0
+	VSUBPS       Z9, Z0, Z8
+	VFMADD231PS  Z2, Z8, Z9
+	VMOVUPS      Z9, K1, (BX)(AX*1)
+	VMULPS       Z3, Z10, Z2
+	VMULPS       Z0, Z0, Z0
+	VFMADD231PS  Z0, Z4, Z2
+	VMOVUPS      Z2, K1, (SI)(AX*1)
+	VSQRTPS      Z2, Z0
+	VFMADD213PS  Z6, Z5, Z0
+	VMOVUPS.Z    (DX)(AX*1), K1, Z2
+	VMULPS       Z1, Z2, Z1
+	VDIVPS       Z0, Z9, Z0
+	VFNMADD231PS Z0, Z7, Z1
+	VMOVUPS      Z1, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func dropoutAVX512(y []float32, x []float32, block uint64, k *[6]uint32)
+// Requires: AVX, AVX512F
+TEXT ·dropoutAVX512(SB), NOSPLIT, $0-64
+	MOVQ         y_base+0(FP), DX
+	MOVQ         x_base+24(FP), BX
+	MOVQ         y_len+8(FP), CX
+	XORQ         AX, AX
+	MOVQ         k+56(FP), SI
+	VPBROADCASTQ block+48(FP), Z0
+	VPADDQ       blocksAVX512<>+0(SB), Z0, Z0
+
+group:
+	CMPQ         CX, $+32
+	JL           groupEnd
+	VPBROADCASTD (SI), Z1
+	VPBROADCASTD 4(SI), Z2
+	VPBROADCASTD 8(SI), Z3
+	VPBROADCASTD 12(SI), Z4
+	VPSRLQ       $0x20, Z0, Z5
+	VPMULUDQ     constantsAVX512<>+3200(SB), Z0, Z6
+	VPMULUDQ     constantsAVX512<>+3264(SB), Z3, Z3
+	VPSRLQ       $0x20, Z6, Z7
+	VPSRLQ       $0x20, Z3, Z8
+	VPTERNLOGD   $0x96, Z5, Z1, Z8
+	VPTERNLOGD   $0x96, Z4, Z2, Z7
+	VPADDD       constantsAVX512<>+3328(SB), Z1, Z1
+	VPADDD       constantsAVX512<>+3392(SB), Z2, Z2
+	VPMULUDQ     constantsAVX512<>+3200(SB), Z8, Z4
+	VPMULUDQ     constantsAVX512<>+3264(SB), Z7, Z5
+	VPSRLQ       $0x20, Z4, Z7
+	VPSRLQ       $0x20, Z5, Z8
+	VPTERNLOGD   $0x96, Z3, Z1, Z8
+	VPTERNLOGD   $0x96, Z6, Z2, Z7
+	VPADDD       constantsAVX512<>+3328(SB), Z1, Z1
+	VPADDD       constantsAVX512<>+3392(SB), Z2, Z2
+	VPMULUDQ     constantsAVX512<>+3200(SB), Z8, Z3
+	VPMULUDQ     constantsAVX512<>+3264(SB), Z7, Z6
+	VPSRLQ       $0x20, Z3, Z7
+	VPSRLQ       $0x20, Z6, Z8
+	VPTERNLOGD   $0x96, Z5, Z1, Z8
+	VPTERNLOGD   $0x96, Z4, Z2, Z7
+	VPADDD       constantsAVX512<>+3328(SB), Z1, Z1
+	VPADDD       constantsAVX512<>+3392(SB), Z2, Z2
+	VPMULUDQ     constantsAVX512<>+3200(SB), Z8, Z4
+	VPMULUDQ     constantsAVX512<>+3264(SB), Z7, Z5
+	VPSRLQ       $0x20, Z4, Z7
+	VPSRLQ       $0x20, Z5, Z8
+	VPTERNLOGD   $0x96, Z6, Z1, Z8
+	VPTERNLOGD   $0x96, Z3, Z2, Z7
+	VPADDD       constantsAVX512<>+3328(SB), Z1, Z1
+	VPADDD       constantsAVX512<>+3392(SB), Z2, Z2
+	VPMULUDQ     constantsAVX512<>+3200(SB), Z8, Z3
+	VPMULUDQ     constantsAVX512<>+3264(SB), Z7, Z6
+	VPSRLQ       $0x20, Z3, Z7
+	VPSRLQ       $0x20, Z6, Z8
+	VPTERNLOGD   $0x96, Z5, Z1, Z8
+	VPTERNLOGD   $0x96, Z4, Z2, Z7
+	VPADDD       constantsAVX512<>+3328(SB), Z1, Z1
+	VPADDD       constantsAVX512<>+3392(SB), Z2, Z2
+	VPMULUDQ     constantsAVX512<>+3200(SB), Z8, Z4
+	VPMULUDQ     constantsAVX512<>+3264(SB), Z7, Z5
+	VPSRLQ       $0x20, Z4, Z7
+	VPSRLQ       $0x20, Z5, Z8
+	VPTERNLOGD   $0x96, Z6, Z1, Z8
+	VPTERNLOGD   $0x96, Z3, Z2, Z7
+	VPADDD       constantsAVX512<>+3328(SB), Z1, Z1
+	VPADDD       constantsAVX512<>+3392(SB), Z2, Z2
+	VPMULUDQ     constantsAVX512<>+3200(SB), Z8, Z3
+	VPMULUDQ     constantsAVX512<>+3264(SB), Z7, Z6
+	VPSRLQ       $0x20, Z3, Z7
+	VPSRLQ       $0x20, Z6, Z8
+	VPTERNLOGD   $0x96, Z5, Z1, Z8
+	VPTERNLOGD   $0x96, Z4, Z2, Z7
+	VPADDD       constantsAVX512<>+3328(SB), Z1, Z1
+	VPADDD       constantsAVX512<>+3392(SB), Z2, Z2
+	VPMULUDQ     constantsAVX512<>+3200(SB), Z8, Z4
+	VPMULUDQ     constantsAVX512<>+3264(SB), Z7, Z5
+	VPSRLQ       $0x20, Z4, Z7
+	VPSRLQ       $0x20, Z5, Z8
+	VPTERNLOGD   $0x96, Z6, Z1, Z8
+	VPTERNLOGD   $0x96, Z3, Z2, Z7
+	VPADDD       constantsAVX512<>+3328(SB), Z1, Z1
+	VPADDD       constantsAVX512<>+3392(SB), Z2, Z2
+	VPMULUDQ     constantsAVX512<>+3200(SB), Z8, Z3
+	VPMULUDQ     constantsAVX512<>+3264(SB), Z7, Z6
+	VPSRLQ       $0x20, Z3, Z7
+	VPSRLQ       $0x20, Z6, Z8
+	VPTERNLOGD   $0x96, Z5, Z1, Z8
+	VPTERNLOGD   $0x96, Z4, Z2, Z7
+	VPADDD       constantsAVX512<>+3328(SB), Z1, Z1
+	VPADDD       constantsAVX512<>+3392(SB), Z2, Z2
+	VPMULUDQ     constantsAVX512<>+3200(SB), Z8, Z4
+	VPMULUDQ     constantsAVX512<>+3264(SB), Z7, Z5
+	VPSRLQ       $0x20, Z4, Z7
+	VPSRLQ       $0x20, Z5, Z8
+	VPTERNLOGD   $0x96, Z6, Z1, Z8
+	VPTERNLOGD   $0x96, Z3, Z2, Z7
+	VPMOVZXDQ    constantsAVX512<>+3456(SB), Z1
+	VPADDQ       Z1, Z0, Z0
+	VPSLLQ       $0x20, Z8, Z1
+	VPSRLQ       $0x20, Z1, Z1
+	VPSLLQ       $0x20, Z5, Z2
+	VPORD        Z2, Z1, Z1
+	VPSLLQ       $0x20, Z7, Z2
+	VPSRLQ       $0x20, Z2, Z2
+	VPSLLQ       $0x20, Z4, Z3
+	VPORD        Z3, Z2, Z2
+	VPUNPCKLQDQ  Z2, Z1, Z3
+	VPUNPCKHQDQ  Z2, Z1, Z1
+	VMOVUPS      (BX)(AX*1), Z2
+	VPBROADCASTD 16(SI), Z4
+	VPBROADCASTD 20(SI), Z5
+	VPCMPUD      $0x05, Z4, Z3, K1
+	VMULPS.Z     Z5, Z2, K1, Z2
+	VMOVUPS      Z2, (DX)(AX*1)
+	VMOVUPS      64(BX)(AX*1), Z2
+	VPBROADCASTD 16(SI), Z3
+	VPBROADCASTD 20(SI), Z4
+	VPCMPUD      $0x05, Z3, Z1, K1
+	VMULPS.Z     Z4, Z2, K1, Z1
+	VMOVUPS      Z1, 64(DX)(AX*1)
+	ADDQ         $+128, AX
+	SUBQ         $+32, CX
+	JMP          group
+
+groupEnd:
+	VZEROUPPER
+	RET
+
 // func pairTile8x48AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·pairTile8x48AVX512(SB), NOSPLIT, $0-88
@@ -8176,2575 +10745,6 @@ done:
 	VPERMILPS  $0xb1, Z0, Z1
 	VADDPS     Z1, Z0, Z0
 	MOVSS      X0, ret+24(FP)
-	VZEROUPPER
-	RET
-
-// func expAVX512(y []float32, x []float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·expAVX512(SB), NOSPLIT, $0-48
-	MOVQ y_base+0(FP), DX
-	MOVQ x_base+24(FP), BX
-	MOVQ y_len+8(FP), CX
-	XORQ AX, AX
-
-single:
-	CMPQ        CX, $+16
-	JL          singleEnd
-	VMOVUPS     (BX)(AX*1), Z0
-	VMOVUPS     constantsAVX512<>+0(SB), Z1
-	VMAXPS      Z0, Z1, Z0
-	VMOVUPS     constantsAVX512<>+64(SB), Z1
-	VMINPS      Z0, Z1, Z0
-	VMULPS      constantsAVX512<>+128(SB), Z0, Z1
-	VRNDSCALEPS $0x08, Z1, Z1
-	VFMADD231PS constantsAVX512<>+192(SB), Z1, Z0
-	VFMADD231PS constantsAVX512<>+256(SB), Z1, Z0
-	VMOVUPS     constantsAVX512<>+320(SB), Z2
-	VFMADD213PS constantsAVX512<>+384(SB), Z0, Z2
-	VFMADD213PS constantsAVX512<>+448(SB), Z0, Z2
-	VFMADD213PS constantsAVX512<>+512(SB), Z0, Z2
-	VFMADD213PS constantsAVX512<>+576(SB), Z0, Z2
-	VFMADD213PS constantsAVX512<>+640(SB), Z0, Z2
-	VMULPS      Z0, Z0, Z3
-	VFMADD213PS Z0, Z3, Z2
-	VADDPS      constantsAVX512<>+704(SB), Z2, Z0
-	VSCALEFPS   Z1, Z0, Z0
-	VMOVUPS     Z0, (DX)(AX*1)
-	ADDQ        $+64, AX
-	SUBQ        $+16, CX
-	JMP         single
-
-singleEnd:
-	TESTQ       CX, CX
-	JZ          done
-	MOVQ        $0xffffffff, SI
-	BZHIQ       CX, SI, SI
-	KMOVW       SI, K1
-	VMOVUPS.Z   (BX)(AX*1), K1, Z0
-	VMOVUPS     constantsAVX512<>+0(SB), Z1
-	VMAXPS      Z0, Z1, Z0
-	VMOVUPS     constantsAVX512<>+64(SB), Z1
-	VMINPS      Z0, Z1, Z0
-	VMULPS      constantsAVX512<>+128(SB), Z0, Z1
-	VRNDSCALEPS $0x08, Z1, Z1
-	VFMADD231PS constantsAVX512<>+192(SB), Z1, Z0
-	VFMADD231PS constantsAVX512<>+256(SB), Z1, Z0
-	VMOVUPS     constantsAVX512<>+320(SB), Z2
-	VFMADD213PS constantsAVX512<>+384(SB), Z0, Z2
-	VFMADD213PS constantsAVX512<>+448(SB), Z0, Z2
-	VFMADD213PS constantsAVX512<>+512(SB), Z0, Z2
-	VFMADD213PS constantsAVX512<>+576(SB), Z0, Z2
-	VFMADD213PS constantsAVX512<>+640(SB), Z0, Z2
-	VMULPS      Z0, Z0, Z3
-	VFMADD213PS Z0, Z3, Z2
-	VADDPS      constantsAVX512<>+704(SB), Z2, Z0
-	VSCALEFPS   Z1, Z0, Z0
-	VMOVUPS     Z0, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func tanhAVX512(y []float32, x []float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tanhAVX512(SB), NOSPLIT, $0-48
-	MOVQ y_base+0(FP), DX
-	MOVQ x_base+24(FP), BX
-	MOVQ y_len+8(FP), CX
-	XORQ AX, AX
-
-single:
-	CMPQ        CX, $+16
-	JL          singleEnd
-	VMOVUPS     (BX)(AX*1), Z0
-	VPANDD      constantsAVX512<>+768(SB), Z0, Z1
-	VADDPS      Z1, Z1, Z2
-	VMOVUPS     constantsAVX512<>+0(SB), Z3
-	VMAXPS      Z2, Z3, Z2
-	VMOVUPS     constantsAVX512<>+64(SB), Z3
-	VMINPS      Z2, Z3, Z2
-	VMULPS      constantsAVX512<>+128(SB), Z2, Z3
-	VRNDSCALEPS $0x08, Z3, Z3
-	VFMADD231PS constantsAVX512<>+192(SB), Z3, Z2
-	VFMADD231PS constantsAVX512<>+256(SB), Z3, Z2
-	VMOVUPS     constantsAVX512<>+320(SB), Z6
-	VFMADD213PS constantsAVX512<>+384(SB), Z2, Z6
-	VFMADD213PS constantsAVX512<>+448(SB), Z2, Z6
-	VFMADD213PS constantsAVX512<>+512(SB), Z2, Z6
-	VFMADD213PS constantsAVX512<>+576(SB), Z2, Z6
-	VFMADD213PS constantsAVX512<>+640(SB), Z2, Z6
-	VMULPS      Z2, Z2, Z7
-	VFMADD213PS Z2, Z7, Z6
-	VADDPS      constantsAVX512<>+704(SB), Z6, Z2
-	VSCALEFPS   Z3, Z2, Z2
-	VADDPS      constantsAVX512<>+704(SB), Z2, Z2
-	VMOVUPS     constantsAVX512<>+832(SB), Z3
-	VDIVPS      Z2, Z3, Z2
-	VMOVUPS     constantsAVX512<>+704(SB), Z3
-	VSUBPS      Z2, Z3, Z2
-	VPANDD      constantsAVX512<>+896(SB), Z0, Z3
-	VPORD       Z2, Z3, Z2
-	VMULPS      Z0, Z0, Z3
-	VMOVUPS     constantsAVX512<>+960(SB), Z6
-	VFMADD213PS constantsAVX512<>+1024(SB), Z3, Z6
-	VFMADD213PS constantsAVX512<>+1088(SB), Z3, Z6
-	VFMADD213PS constantsAVX512<>+1152(SB), Z3, Z6
-	VFMADD213PS constantsAVX512<>+1216(SB), Z3, Z6
-	VMULPS      Z3, Z6, Z3
-	VFMADD213PS Z0, Z0, Z3
-	VMOVUPS     constantsAVX512<>+1280(SB), Z0
-	VCMPPS      $0x11, Z0, Z1, K1
-	VBLENDMPS   Z3, Z2, K1, Z4
-	VMOVUPS     Z4, (DX)(AX*1)
-	ADDQ        $+64, AX
-	SUBQ        $+16, CX
-	JMP         single
-
-singleEnd:
-	TESTQ       CX, CX
-	JZ          done
-	MOVQ        $0xffffffff, SI
-	BZHIQ       CX, SI, SI
-	KMOVW       SI, K1
-	VMOVUPS.Z   (BX)(AX*1), K1, Z0
-	VPANDD      constantsAVX512<>+768(SB), Z0, Z1
-	VADDPS      Z1, Z1, Z2
-	VMOVUPS     constantsAVX512<>+0(SB), Z3
-	VMAXPS      Z2, Z3, Z2
-	VMOVUPS     constantsAVX512<>+64(SB), Z3
-	VMINPS      Z2, Z3, Z2
-	VMULPS      constantsAVX512<>+128(SB), Z2, Z3
-	VRNDSCALEPS $0x08, Z3, Z3
-	VFMADD231PS constantsAVX512<>+192(SB), Z3, Z2
-	VFMADD231PS constantsAVX512<>+256(SB), Z3, Z2
-	VMOVUPS     constantsAVX512<>+320(SB), Z4
-	VFMADD213PS constantsAVX512<>+384(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+448(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+512(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+576(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+640(SB), Z2, Z4
-	VMULPS      Z2, Z2, Z6
-	VFMADD213PS Z2, Z6, Z4
-	VADDPS      constantsAVX512<>+704(SB), Z4, Z2
-	VSCALEFPS   Z3, Z2, Z2
-	VADDPS      constantsAVX512<>+704(SB), Z2, Z2
-	VMOVUPS     constantsAVX512<>+832(SB), Z3
-	VDIVPS      Z2, Z3, Z2
-	VMOVUPS     constantsAVX512<>+704(SB), Z3
-	VSUBPS      Z2, Z3, Z2
-	VPANDD      constantsAVX512<>+896(SB), Z0, Z3
-	VPORD       Z2, Z3, Z2
-	VMULPS      Z0, Z0, Z3
-	VMOVUPS     constantsAVX512<>+960(SB), Z4
-	VFMADD213PS constantsAVX512<>+1024(SB), Z3, Z4
-	VFMADD213PS constantsAVX512<>+1088(SB), Z3, Z4
-	VFMADD213PS constantsAVX512<>+1152(SB), Z3, Z4
-	VFMADD213PS constantsAVX512<>+1216(SB), Z3, Z4
-	VMULPS      Z3, Z4, Z3
-	VFMADD213PS Z0, Z0, Z3
-	VMOVUPS     constantsAVX512<>+1280(SB), Z0
-	VCMPPS      $0x11, Z0, Z1, K2
-	VBLENDMPS   Z3, Z2, K2, Z5
-	VMOVUPS     Z5, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func sigmoidAVX512(y []float32, x []float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-48
-	MOVQ y_base+0(FP), DX
-	MOVQ x_base+24(FP), BX
-	MOVQ y_len+8(FP), CX
-	XORQ AX, AX
-
-single:
-	CMPQ        CX, $+16
-	JL          singleEnd
-	VMOVUPS     (BX)(AX*1), Z0
-	VMULPS      constantsAVX512<>+1344(SB), Z0, Z0
-	VMOVUPS     constantsAVX512<>+0(SB), Z1
-	VMAXPS      Z0, Z1, Z0
-	VMOVUPS     constantsAVX512<>+64(SB), Z1
-	VMINPS      Z0, Z1, Z0
-	VMULPS      constantsAVX512<>+128(SB), Z0, Z1
-	VRNDSCALEPS $0x08, Z1, Z1
-	VFMADD231PS constantsAVX512<>+192(SB), Z1, Z0
-	VFMADD231PS constantsAVX512<>+256(SB), Z1, Z0
-	VMOVUPS     constantsAVX512<>+320(SB), Z2
-	VFMADD213PS constantsAVX512<>+384(SB), Z0, Z2
-	VFMADD213PS constantsAVX512<>+448(SB), Z0, Z2
-	VFMADD213PS constantsAVX512<>+512(SB), Z0, Z2
-	VFMADD213PS constantsAVX512<>+576(SB), Z0, Z2
-	VFMADD213PS constantsAVX512<>+640(SB), Z0, Z2
-	VMULPS      Z0, Z0, Z3
-	VFMADD213PS Z0, Z3, Z2
-	VADDPS      constantsAVX512<>+704(SB), Z2, Z0
-	VSCALEFPS   Z1, Z0, Z0
-	VADDPS      constantsAVX512<>+704(SB), Z0, Z0
-	VMOVUPS     constantsAVX512<>+704(SB), Z1
-	VDIVPS      Z0, Z1, Z0
-	VMOVUPS     Z0, (DX)(AX*1)
-	ADDQ        $+64, AX
-	SUBQ        $+16, CX
-	JMP         single
-
-singleEnd:
-	TESTQ       CX, CX
-	JZ          done
-	MOVQ        $0xffffffff, SI
-	BZHIQ       CX, SI, SI
-	KMOVW       SI, K1
-	VMOVUPS.Z   (BX)(AX*1), K1, Z0
-	VMULPS      constantsAVX512<>+1344(SB), Z0, Z0
-	VMOVUPS     constantsAVX512<>+0(SB), Z1
-	VMAXPS      Z0, Z1, Z0
-	VMOVUPS     constantsAVX512<>+64(SB), Z1
-	VMINPS      Z0, Z1, Z0
-	VMULPS      constantsAVX512<>+128(SB), Z0, Z1
-	VRNDSCALEPS $0x08, Z1, Z1
-	VFMADD231PS constantsAVX512<>+192(SB), Z1, Z0
-	VFMADD231PS constantsAVX512<>+256(SB), Z1, Z0
-	VMOVUPS     constantsAVX512<>+320(SB), Z2
-	VFMADD213PS constantsAVX512<>+384(SB), Z0, Z2
-	VFMADD213PS constantsAVX512<>+448(SB), Z0, Z2
-	VFMADD213PS constantsAVX512<>+512(SB), Z0, Z2
-	VFMADD213PS constantsAVX512<>+576(SB), Z0, Z2
-	VFMADD213PS constantsAVX512<>+640(SB), Z0, Z2
-	VMULPS      Z0, Z0, Z3
-	VFMADD213PS Z0, Z3, Z2
-	VADDPS      constantsAVX512<>+704(SB), Z2, Z0
-	VSCALEFPS   Z1, Z0, Z0
-	VADDPS      constantsAVX512<>+704(SB), Z0, Z0
-	VMOVUPS     constantsAVX512<>+704(SB), Z1
-	VDIVPS      Z0, Z1, Z0
-	VMOVUPS     Z0, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func erfAVX512(y []float32, x []float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·erfAVX512(SB), NOSPLIT, $0-48
-	MOVQ y_base+0(FP), DX
-	MOVQ x_base+24(FP), BX
-	MOVQ y_len+8(FP), CX
-	XORQ AX, AX
-
-single:
-	CMPQ        CX, $+16
-	JL          singleEnd
-	VMOVUPS     (BX)(AX*1), Z0
-	VPANDD      constantsAVX512<>+768(SB), Z0, Z1
-	VMOVUPS     constantsAVX512<>+1408(SB), Z2
-	VMINPS      Z1, Z2, Z2
-	VMOVUPS     constantsAVX512<>+1472(SB), Z5
-	VFMADD213PS constantsAVX512<>+1536(SB), Z2, Z5
-	VFMADD213PS constantsAVX512<>+1600(SB), Z2, Z5
-	VFMADD213PS constantsAVX512<>+1664(SB), Z2, Z5
-	VFMADD213PS constantsAVX512<>+1728(SB), Z2, Z5
-	VFMADD213PS constantsAVX512<>+1792(SB), Z2, Z5
-	VFMADD213PS constantsAVX512<>+1856(SB), Z2, Z5
-	VMULPS      Z2, Z5, Z5
-	VSUBPS      Z2, Z5, Z2
-	VMOVUPS     constantsAVX512<>+0(SB), Z5
-	VMAXPS      Z2, Z5, Z2
-	VMOVUPS     constantsAVX512<>+64(SB), Z5
-	VMINPS      Z2, Z5, Z2
-	VMULPS      constantsAVX512<>+128(SB), Z2, Z5
-	VRNDSCALEPS $0x08, Z5, Z5
-	VFMADD231PS constantsAVX512<>+192(SB), Z5, Z2
-	VFMADD231PS constantsAVX512<>+256(SB), Z5, Z2
-	VMOVUPS     constantsAVX512<>+320(SB), Z6
-	VFMADD213PS constantsAVX512<>+384(SB), Z2, Z6
-	VFMADD213PS constantsAVX512<>+448(SB), Z2, Z6
-	VFMADD213PS constantsAVX512<>+512(SB), Z2, Z6
-	VFMADD213PS constantsAVX512<>+576(SB), Z2, Z6
-	VFMADD213PS constantsAVX512<>+640(SB), Z2, Z6
-	VMULPS      Z2, Z2, Z7
-	VFMADD213PS Z2, Z7, Z6
-	VADDPS      constantsAVX512<>+704(SB), Z6, Z2
-	VSCALEFPS   Z5, Z2, Z2
-	VMOVUPS     constantsAVX512<>+704(SB), Z5
-	VSUBPS      Z2, Z5, Z2
-	VPANDD      constantsAVX512<>+896(SB), Z0, Z5
-	VPORD       Z2, Z5, Z2
-	VMULPS      Z0, Z0, Z5
-	VMOVUPS     constantsAVX512<>+1920(SB), Z6
-	VFMADD213PS constantsAVX512<>+1984(SB), Z5, Z6
-	VFMADD213PS constantsAVX512<>+2048(SB), Z5, Z6
-	VFMADD213PS constantsAVX512<>+2112(SB), Z5, Z6
-	VFMADD213PS constantsAVX512<>+2176(SB), Z5, Z6
-	VFMADD213PS constantsAVX512<>+2240(SB), Z5, Z6
-	VFMADD213PS Z0, Z0, Z6
-	VMOVUPS     constantsAVX512<>+2304(SB), Z0
-	VCMPPS      $0x11, Z0, Z1, K1
-	VBLENDMPS   Z6, Z2, K1, Z3
-	VMOVUPS     Z3, (DX)(AX*1)
-	ADDQ        $+64, AX
-	SUBQ        $+16, CX
-	JMP         single
-
-singleEnd:
-	TESTQ       CX, CX
-	JZ          done
-	MOVQ        $0xffffffff, SI
-	BZHIQ       CX, SI, SI
-	KMOVW       SI, K1
-	VMOVUPS.Z   (BX)(AX*1), K1, Z0
-	VPANDD      constantsAVX512<>+768(SB), Z0, Z1
-	VMOVUPS     constantsAVX512<>+1408(SB), Z2
-	VMINPS      Z1, Z2, Z2
-	VMOVUPS     constantsAVX512<>+1472(SB), Z3
-	VFMADD213PS constantsAVX512<>+1536(SB), Z2, Z3
-	VFMADD213PS constantsAVX512<>+1600(SB), Z2, Z3
-	VFMADD213PS constantsAVX512<>+1664(SB), Z2, Z3
-	VFMADD213PS constantsAVX512<>+1728(SB), Z2, Z3
-	VFMADD213PS constantsAVX512<>+1792(SB), Z2, Z3
-	VFMADD213PS constantsAVX512<>+1856(SB), Z2, Z3
-	VMULPS      Z2, Z3, Z3
-	VSUBPS      Z2, Z3, Z2
-	VMOVUPS     constantsAVX512<>+0(SB), Z3
-	VMAXPS      Z2, Z3, Z2
-	VMOVUPS     constantsAVX512<>+64(SB), Z3
-	VMINPS      Z2, Z3, Z2
-	VMULPS      constantsAVX512<>+128(SB), Z2, Z3
-	VRNDSCALEPS $0x08, Z3, Z3
-	VFMADD231PS constantsAVX512<>+192(SB), Z3, Z2
-	VFMADD231PS constantsAVX512<>+256(SB), Z3, Z2
-	VMOVUPS     constantsAVX512<>+320(SB), Z5
-	VFMADD213PS constantsAVX512<>+384(SB), Z2, Z5
-	VFMADD213PS constantsAVX512<>+448(SB), Z2, Z5
-	VFMADD213PS constantsAVX512<>+512(SB), Z2, Z5
-	VFMADD213PS constantsAVX512<>+576(SB), Z2, Z5
-	VFMADD213PS constantsAVX512<>+640(SB), Z2, Z5
-	VMULPS      Z2, Z2, Z6
-	VFMADD213PS Z2, Z6, Z5
-	VADDPS      constantsAVX512<>+704(SB), Z5, Z2
-	VSCALEFPS   Z3, Z2, Z2
-	VMOVUPS     constantsAVX512<>+704(SB), Z3
-	VSUBPS      Z2, Z3, Z2
-	VPANDD      constantsAVX512<>+896(SB), Z0, Z3
-	VPORD       Z2, Z3, Z2
-	VMULPS      Z0, Z0, Z3
-	VMOVUPS     constantsAVX512<>+1920(SB), Z5
-	VFMADD213PS constantsAVX512<>+1984(SB), Z3, Z5
-	VFMADD213PS constantsAVX512<>+2048(SB), Z3, Z5
-	VFMADD213PS constantsAVX512<>+2112(SB), Z3, Z5
-	VFMADD213PS constantsAVX512<>+2176(SB), Z3, Z5
-	VFMADD213PS constantsAVX512<>+2240(SB), Z3, Z5
-	VFMADD213PS Z0, Z0, Z5
-	VMOVUPS     constantsAVX512<>+2304(SB), Z0
-	VCMPPS      $0x11, Z0, Z1, K2
-	VBLENDMPS   Z5, Z2, K2, Z4
-	VMOVUPS     Z4, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func geluTanhAVX512(y []float32, x []float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·geluTanhAVX512(SB), NOSPLIT, $0-48
-	MOVQ y_base+0(FP), DX
-	MOVQ x_base+24(FP), BX
-	MOVQ y_len+8(FP), CX
-	XORQ AX, AX
-
-single:
-	CMPQ        CX, $+16
-	JL          singleEnd
-	VMOVUPS     (BX)(AX*1), Z0
-	VMULPS      Z0, Z0, Z1
-	VMOVUPS     constantsAVX512<>+2368(SB), Z2
-	VFMADD213PS constantsAVX512<>+2432(SB), Z1, Z2
-	VMULPS      Z0, Z2, Z1
-	VMOVUPS     constantsAVX512<>+0(SB), Z2
-	VMAXPS      Z1, Z2, Z1
-	VMOVUPS     constantsAVX512<>+64(SB), Z2
-	VMINPS      Z1, Z2, Z1
-	VMULPS      constantsAVX512<>+128(SB), Z1, Z2
-	VRNDSCALEPS $0x08, Z2, Z2
-	VFMADD231PS constantsAVX512<>+192(SB), Z2, Z1
-	VFMADD231PS constantsAVX512<>+256(SB), Z2, Z1
-	VMOVUPS     constantsAVX512<>+320(SB), Z3
-	VFMADD213PS constantsAVX512<>+384(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+448(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+512(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+576(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z3
-	VMULPS      Z1, Z1, Z4
-	VFMADD213PS Z1, Z4, Z3
-	VADDPS      constantsAVX512<>+704(SB), Z3, Z1
-	VSCALEFPS   Z2, Z1, Z1
-	VADDPS      constantsAVX512<>+704(SB), Z1, Z1
-	VDIVPS      Z1, Z0, Z0
-	VMOVUPS     Z0, (DX)(AX*1)
-	ADDQ        $+64, AX
-	SUBQ        $+16, CX
-	JMP         single
-
-singleEnd:
-	TESTQ       CX, CX
-	JZ          done
-	MOVQ        $0xffffffff, SI
-	BZHIQ       CX, SI, SI
-	KMOVW       SI, K1
-	VMOVUPS.Z   (BX)(AX*1), K1, Z0
-	VMULPS      Z0, Z0, Z1
-	VMOVUPS     constantsAVX512<>+2368(SB), Z2
-	VFMADD213PS constantsAVX512<>+2432(SB), Z1, Z2
-	VMULPS      Z0, Z2, Z1
-	VMOVUPS     constantsAVX512<>+0(SB), Z2
-	VMAXPS      Z1, Z2, Z1
-	VMOVUPS     constantsAVX512<>+64(SB), Z2
-	VMINPS      Z1, Z2, Z1
-	VMULPS      constantsAVX512<>+128(SB), Z1, Z2
-	VRNDSCALEPS $0x08, Z2, Z2
-	VFMADD231PS constantsAVX512<>+192(SB), Z2, Z1
-	VFMADD231PS constantsAVX512<>+256(SB), Z2, Z1
-	VMOVUPS     constantsAVX512<>+320(SB), Z3
-	VFMADD213PS constantsAVX512<>+384(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+448(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+512(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+576(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z3
-	VMULPS      Z1, Z1, Z4
-	VFMADD213PS Z1, Z4, Z3
-	VADDPS      constantsAVX512<>+704(SB), Z3, Z1
-	VSCALEFPS   Z2, Z1, Z1
-	VADDPS      constantsAVX512<>+704(SB), Z1, Z1
-	VDIVPS      Z1, Z0, Z0
-	VMOVUPS     Z0, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func geluErfAVX512(y []float32, x []float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·geluErfAVX512(SB), NOSPLIT, $0-48
-	MOVQ y_base+0(FP), DX
-	MOVQ x_base+24(FP), BX
-	MOVQ y_len+8(FP), CX
-	XORQ AX, AX
-
-single:
-	CMPQ        CX, $+16
-	JL          singleEnd
-	VMOVUPS     (BX)(AX*1), Z0
-	VMULPS      constantsAVX512<>+2496(SB), Z0, Z1
-	VPANDD      constantsAVX512<>+768(SB), Z1, Z2
-	VMOVUPS     constantsAVX512<>+1408(SB), Z3
-	VMINPS      Z2, Z3, Z3
-	VMOVUPS     constantsAVX512<>+1472(SB), Z6
-	VFMADD213PS constantsAVX512<>+1536(SB), Z3, Z6
-	VFMADD213PS constantsAVX512<>+1600(SB), Z3, Z6
-	VFMADD213PS constantsAVX512<>+1664(SB), Z3, Z6
-	VFMADD213PS constantsAVX512<>+1728(SB), Z3, Z6
-	VFMADD213PS constantsAVX512<>+1792(SB), Z3, Z6
-	VFMADD213PS constantsAVX512<>+1856(SB), Z3, Z6
-	VMULPS      Z3, Z6, Z6
-	VSUBPS      Z3, Z6, Z3
-	VMOVUPS     constantsAVX512<>+0(SB), Z6
-	VMAXPS      Z3, Z6, Z3
-	VMOVUPS     constantsAVX512<>+64(SB), Z6
-	VMINPS      Z3, Z6, Z3
-	VMULPS      constantsAVX512<>+128(SB), Z3, Z6
-	VRNDSCALEPS $0x08, Z6, Z6
-	VFMADD231PS constantsAVX512<>+192(SB), Z6, Z3
-	VFMADD231PS constantsAVX512<>+256(SB), Z6, Z3
-	VMOVUPS     constantsAVX512<>+320(SB), Z7
-	VFMADD213PS constantsAVX512<>+384(SB), Z3, Z7
-	VFMADD213PS constantsAVX512<>+448(SB), Z3, Z7
-	VFMADD213PS constantsAVX512<>+512(SB), Z3, Z7
-	VFMADD213PS constantsAVX512<>+576(SB), Z3, Z7
-	VFMADD213PS constantsAVX512<>+640(SB), Z3, Z7
-	VMULPS      Z3, Z3, Z8
-	VFMADD213PS Z3, Z8, Z7
-	VADDPS      constantsAVX512<>+704(SB), Z7, Z3
-	VSCALEFPS   Z6, Z3, Z3
-	VMOVUPS     constantsAVX512<>+704(SB), Z6
-	VSUBPS      Z3, Z6, Z3
-	VPANDD      constantsAVX512<>+896(SB), Z1, Z6
-	VPORD       Z3, Z6, Z3
-	VMULPS      Z1, Z1, Z6
-	VMOVUPS     constantsAVX512<>+1920(SB), Z7
-	VFMADD213PS constantsAVX512<>+1984(SB), Z6, Z7
-	VFMADD213PS constantsAVX512<>+2048(SB), Z6, Z7
-	VFMADD213PS constantsAVX512<>+2112(SB), Z6, Z7
-	VFMADD213PS constantsAVX512<>+2176(SB), Z6, Z7
-	VFMADD213PS constantsAVX512<>+2240(SB), Z6, Z7
-	VFMADD213PS Z1, Z1, Z7
-	VMOVUPS     constantsAVX512<>+2304(SB), Z1
-	VCMPPS      $0x11, Z1, Z2, K1
-	VBLENDMPS   Z7, Z3, K1, Z4
-	VMOVUPS     constantsAVX512<>+640(SB), Z1
-	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z4
-	VMULPS      Z0, Z4, Z0
-	VMOVUPS     Z0, (DX)(AX*1)
-	ADDQ        $+64, AX
-	SUBQ        $+16, CX
-	JMP         single
-
-singleEnd:
-	TESTQ       CX, CX
-	JZ          done
-	MOVQ        $0xffffffff, SI
-	BZHIQ       CX, SI, SI
-	KMOVW       SI, K1
-	VMOVUPS.Z   (BX)(AX*1), K1, Z0
-	VMULPS      constantsAVX512<>+2496(SB), Z0, Z1
-	VPANDD      constantsAVX512<>+768(SB), Z1, Z2
-	VMOVUPS     constantsAVX512<>+1408(SB), Z3
-	VMINPS      Z2, Z3, Z3
-	VMOVUPS     constantsAVX512<>+1472(SB), Z4
-	VFMADD213PS constantsAVX512<>+1536(SB), Z3, Z4
-	VFMADD213PS constantsAVX512<>+1600(SB), Z3, Z4
-	VFMADD213PS constantsAVX512<>+1664(SB), Z3, Z4
-	VFMADD213PS constantsAVX512<>+1728(SB), Z3, Z4
-	VFMADD213PS constantsAVX512<>+1792(SB), Z3, Z4
-	VFMADD213PS constantsAVX512<>+1856(SB), Z3, Z4
-	VMULPS      Z3, Z4, Z4
-	VSUBPS      Z3, Z4, Z3
-	VMOVUPS     constantsAVX512<>+0(SB), Z4
-	VMAXPS      Z3, Z4, Z3
-	VMOVUPS     constantsAVX512<>+64(SB), Z4
-	VMINPS      Z3, Z4, Z3
-	VMULPS      constantsAVX512<>+128(SB), Z3, Z4
-	VRNDSCALEPS $0x08, Z4, Z4
-	VFMADD231PS constantsAVX512<>+192(SB), Z4, Z3
-	VFMADD231PS constantsAVX512<>+256(SB), Z4, Z3
-	VMOVUPS     constantsAVX512<>+320(SB), Z6
-	VFMADD213PS constantsAVX512<>+384(SB), Z3, Z6
-	VFMADD213PS constantsAVX512<>+448(SB), Z3, Z6
-	VFMADD213PS constantsAVX512<>+512(SB), Z3, Z6
-	VFMADD213PS constantsAVX512<>+576(SB), Z3, Z6
-	VFMADD213PS constantsAVX512<>+640(SB), Z3, Z6
-	VMULPS      Z3, Z3, Z7
-	VFMADD213PS Z3, Z7, Z6
-	VADDPS      constantsAVX512<>+704(SB), Z6, Z3
-	VSCALEFPS   Z4, Z3, Z3
-	VMOVUPS     constantsAVX512<>+704(SB), Z4
-	VSUBPS      Z3, Z4, Z3
-	VPANDD      constantsAVX512<>+896(SB), Z1, Z4
-	VPORD       Z3, Z4, Z3
-	VMULPS      Z1, Z1, Z4
-	VMOVUPS     constantsAVX512<>+1920(SB), Z6
-	VFMADD213PS constantsAVX512<>+1984(SB), Z4, Z6
-	VFMADD213PS constantsAVX512<>+2048(SB), Z4, Z6
-	VFMADD213PS constantsAVX512<>+2112(SB), Z4, Z6
-	VFMADD213PS constantsAVX512<>+2176(SB), Z4, Z6
-	VFMADD213PS constantsAVX512<>+2240(SB), Z4, Z6
-	VFMADD213PS Z1, Z1, Z6
-	VMOVUPS     constantsAVX512<>+2304(SB), Z1
-	VCMPPS      $0x11, Z1, Z2, K2
-	VBLENDMPS   Z6, Z3, K2, Z5
-	VMOVUPS     constantsAVX512<>+640(SB), Z1
-	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z5
-	VMULPS      Z0, Z5, Z0
-	VMOVUPS     Z0, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func siluAVX512(y []float32, x []float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·siluAVX512(SB), NOSPLIT, $0-48
-	MOVQ y_base+0(FP), DX
-	MOVQ x_base+24(FP), BX
-	MOVQ y_len+8(FP), CX
-	XORQ AX, AX
-
-single:
-	CMPQ        CX, $+16
-	JL          singleEnd
-	VMOVUPS     (BX)(AX*1), Z0
-	VMULPS      constantsAVX512<>+1344(SB), Z0, Z1
-	VMOVUPS     constantsAVX512<>+0(SB), Z2
-	VMAXPS      Z1, Z2, Z1
-	VMOVUPS     constantsAVX512<>+64(SB), Z2
-	VMINPS      Z1, Z2, Z1
-	VMULPS      constantsAVX512<>+128(SB), Z1, Z2
-	VRNDSCALEPS $0x08, Z2, Z2
-	VFMADD231PS constantsAVX512<>+192(SB), Z2, Z1
-	VFMADD231PS constantsAVX512<>+256(SB), Z2, Z1
-	VMOVUPS     constantsAVX512<>+320(SB), Z3
-	VFMADD213PS constantsAVX512<>+384(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+448(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+512(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+576(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z3
-	VMULPS      Z1, Z1, Z4
-	VFMADD213PS Z1, Z4, Z3
-	VADDPS      constantsAVX512<>+704(SB), Z3, Z1
-	VSCALEFPS   Z2, Z1, Z1
-	VADDPS      constantsAVX512<>+704(SB), Z1, Z1
-	VDIVPS      Z1, Z0, Z0
-	VMOVUPS     Z0, (DX)(AX*1)
-	ADDQ        $+64, AX
-	SUBQ        $+16, CX
-	JMP         single
-
-singleEnd:
-	TESTQ       CX, CX
-	JZ          done
-	MOVQ        $0xffffffff, SI
-	BZHIQ       CX, SI, SI
-	KMOVW       SI, K1
-	VMOVUPS.Z   (BX)(AX*1), K1, Z0
-	VMULPS      constantsAVX512<>+1344(SB), Z0, Z1
-	VMOVUPS     constantsAVX512<>+0(SB), Z2
-	VMAXPS      Z1, Z2, Z1
-	VMOVUPS     constantsAVX512<>+64(SB), Z2
-	VMINPS      Z1, Z2, Z1
-	VMULPS      constantsAVX512<>+128(SB), Z1, Z2
-	VRNDSCALEPS $0x08, Z2, Z2
-	VFMADD231PS constantsAVX512<>+192(SB), Z2, Z1
-	VFMADD231PS constantsAVX512<>+256(SB), Z2, Z1
-	VMOVUPS     constantsAVX512<>+320(SB), Z3
-	VFMADD213PS constantsAVX512<>+384(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+448(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+512(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+576(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z3
-	VMULPS      Z1, Z1, Z4
-	VFMADD213PS Z1, Z4, Z3
-	VADDPS      constantsAVX512<>+704(SB), Z3, Z1
-	VSCALEFPS   Z2, Z1, Z1
-	VADDPS      constantsAVX512<>+704(SB), Z1, Z1
-	VDIVPS      Z1, Z0, Z0
-	VMOVUPS     Z0, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func roundBF16AVX512(y []float32, x []float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·roundBF16AVX512(SB), NOSPLIT, $0-48
-	MOVQ y_base+0(FP), DX
-	MOVQ x_base+24(FP), BX
-	MOVQ y_len+8(FP), CX
-	XORQ AX, AX
-
-single:
-	CMPQ      CX, $+16
-	JL        singleEnd
-	VMOVUPS   (BX)(AX*1), Z0
-	VPSRLD    $0x10, Z0, Z1
-	VPANDD    constantsAVX512<>+2560(SB), Z1, Z6
-	VPADDD    constantsAVX512<>+2624(SB), Z0, Z1
-	VPADDD    Z6, Z1, Z1
-	VPANDD    constantsAVX512<>+768(SB), Z0, Z6
-	VMOVUPS   constantsAVX512<>+2688(SB), Z7
-	VMOVUPS   constantsAVX512<>+2752(SB), Z8
-	VPANDD    constantsAVX512<>+896(SB), Z0, Z9
-	VCMPPS    $0x11, Z7, Z6, K1
-	VBLENDMPS Z9, Z1, K1, Z2
-	VADDPS    Z0, Z0, Z0
-	VCMPPS    $0x11, Z8, Z6, K1
-	VBLENDMPS Z2, Z0, K1, Z3
-	VPANDD    constantsAVX512<>+2816(SB), Z3, Z0
-	VMOVUPS   Z0, (DX)(AX*1)
-	ADDQ      $+64, AX
-	SUBQ      $+16, CX
-	JMP       single
-
-singleEnd:
-	TESTQ     CX, CX
-	JZ        done
-	MOVQ      $0xffffffff, SI
-	BZHIQ     CX, SI, SI
-	KMOVW     SI, K1
-	VMOVUPS.Z (BX)(AX*1), K1, Z0
-	VPSRLD    $0x10, Z0, Z1
-	VPANDD    constantsAVX512<>+2560(SB), Z1, Z2
-	VPADDD    constantsAVX512<>+2624(SB), Z0, Z1
-	VPADDD    Z2, Z1, Z1
-	VPANDD    constantsAVX512<>+768(SB), Z0, Z2
-	VMOVUPS   constantsAVX512<>+2688(SB), Z3
-	VMOVUPS   constantsAVX512<>+2752(SB), Z6
-	VPANDD    constantsAVX512<>+896(SB), Z0, Z7
-	VCMPPS    $0x11, Z3, Z2, K2
-	VBLENDMPS Z7, Z1, K2, Z4
-	VADDPS    Z0, Z0, Z0
-	VCMPPS    $0x11, Z6, Z2, K2
-	VBLENDMPS Z4, Z0, K2, Z5
-	VPANDD    constantsAVX512<>+2816(SB), Z5, Z0
-	VMOVUPS   Z0, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func geluTanhGradAVX512(dx []float32, dy []float32, x []float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·geluTanhGradAVX512(SB), NOSPLIT, $0-72
-	MOVQ dx_base+0(FP), DX
-	MOVQ dy_base+24(FP), BX
-	MOVQ x_base+48(FP), SI
-	MOVQ dx_len+8(FP), CX
-	XORQ AX, AX
-
-single:
-	CMPQ        CX, $+16
-	JL          singleEnd
-	VMOVUPS     (SI)(AX*1), Z0
-	VMULPS      Z0, Z0, Z1
-	VMOVUPS     constantsAVX512<>+2368(SB), Z2
-	VFMADD213PS constantsAVX512<>+2432(SB), Z1, Z2
-	VMULPS      Z0, Z2, Z2
-	VMOVUPS     constantsAVX512<>+0(SB), Z3
-	VMAXPS      Z2, Z3, Z2
-	VMOVUPS     constantsAVX512<>+64(SB), Z3
-	VMINPS      Z2, Z3, Z2
-	VMULPS      constantsAVX512<>+128(SB), Z2, Z3
-	VRNDSCALEPS $0x08, Z3, Z3
-	VFMADD231PS constantsAVX512<>+192(SB), Z3, Z2
-	VFMADD231PS constantsAVX512<>+256(SB), Z3, Z2
-	VMOVUPS     constantsAVX512<>+320(SB), Z4
-	VFMADD213PS constantsAVX512<>+384(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+448(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+512(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+576(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+640(SB), Z2, Z4
-	VMULPS      Z2, Z2, Z5
-	VFMADD213PS Z2, Z5, Z4
-	VADDPS      constantsAVX512<>+704(SB), Z4, Z2
-	VSCALEFPS   Z3, Z2, Z2
-	VADDPS      constantsAVX512<>+704(SB), Z2, Z2
-	VMOVUPS     constantsAVX512<>+704(SB), Z3
-	VDIVPS      Z2, Z3, Z2
-	VMOVUPS     constantsAVX512<>+2880(SB), Z3
-	VFMADD213PS constantsAVX512<>+2944(SB), Z1, Z3
-	VMOVUPS     constantsAVX512<>+704(SB), Z1
-	VSUBPS      Z2, Z1, Z1
-	VMULPS      Z0, Z1, Z0
-	VMULPS      Z3, Z0, Z0
-	VFMADD213PS Z2, Z2, Z0
-	VMOVUPS     (BX)(AX*1), Z1
-	VMULPS      Z1, Z0, Z0
-	VMOVUPS     Z0, (DX)(AX*1)
-	ADDQ        $+64, AX
-	SUBQ        $+16, CX
-	JMP         single
-
-singleEnd:
-	TESTQ       CX, CX
-	JZ          done
-	MOVQ        $0xffffffff, DI
-	BZHIQ       CX, DI, DI
-	KMOVW       DI, K1
-	VMOVUPS.Z   (SI)(AX*1), K1, Z0
-	VMULPS      Z0, Z0, Z1
-	VMOVUPS     constantsAVX512<>+2368(SB), Z2
-	VFMADD213PS constantsAVX512<>+2432(SB), Z1, Z2
-	VMULPS      Z0, Z2, Z2
-	VMOVUPS     constantsAVX512<>+0(SB), Z3
-	VMAXPS      Z2, Z3, Z2
-	VMOVUPS     constantsAVX512<>+64(SB), Z3
-	VMINPS      Z2, Z3, Z2
-	VMULPS      constantsAVX512<>+128(SB), Z2, Z3
-	VRNDSCALEPS $0x08, Z3, Z3
-	VFMADD231PS constantsAVX512<>+192(SB), Z3, Z2
-	VFMADD231PS constantsAVX512<>+256(SB), Z3, Z2
-	VMOVUPS     constantsAVX512<>+320(SB), Z4
-	VFMADD213PS constantsAVX512<>+384(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+448(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+512(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+576(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+640(SB), Z2, Z4
-	VMULPS      Z2, Z2, Z5
-	VFMADD213PS Z2, Z5, Z4
-	VADDPS      constantsAVX512<>+704(SB), Z4, Z2
-	VSCALEFPS   Z3, Z2, Z2
-	VADDPS      constantsAVX512<>+704(SB), Z2, Z2
-	VMOVUPS     constantsAVX512<>+704(SB), Z3
-	VDIVPS      Z2, Z3, Z2
-	VMOVUPS     constantsAVX512<>+2880(SB), Z3
-	VFMADD213PS constantsAVX512<>+2944(SB), Z1, Z3
-	VMOVUPS     constantsAVX512<>+704(SB), Z1
-	VSUBPS      Z2, Z1, Z1
-	VMULPS      Z0, Z1, Z0
-	VMULPS      Z3, Z0, Z0
-	VFMADD213PS Z2, Z2, Z0
-	VMOVUPS.Z   (BX)(AX*1), K1, Z1
-	VMULPS      Z1, Z0, Z0
-	VMOVUPS     Z0, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func geluErfGradAVX512(dx []float32, dy []float32, x []float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·geluErfGradAVX512(SB), NOSPLIT, $0-72
-	MOVQ dx_base+0(FP), DX
-	MOVQ dy_base+24(FP), BX
-	MOVQ x_base+48(FP), SI
-	MOVQ dx_len+8(FP), CX
-	XORQ AX, AX
-
-single:
-	CMPQ        CX, $+16
-	JL          singleEnd
-	VMOVUPS     (SI)(AX*1), Z0
-	VMULPS      Z0, Z0, Z1
-	VMULPS      constantsAVX512<>+3008(SB), Z1, Z1
-	VMOVUPS     constantsAVX512<>+0(SB), Z4
-	VMAXPS      Z1, Z4, Z1
-	VMOVUPS     constantsAVX512<>+64(SB), Z4
-	VMINPS      Z1, Z4, Z1
-	VMULPS      constantsAVX512<>+128(SB), Z1, Z4
-	VRNDSCALEPS $0x08, Z4, Z4
-	VFMADD231PS constantsAVX512<>+192(SB), Z4, Z1
-	VFMADD231PS constantsAVX512<>+256(SB), Z4, Z1
-	VMOVUPS     constantsAVX512<>+320(SB), Z5
-	VFMADD213PS constantsAVX512<>+384(SB), Z1, Z5
-	VFMADD213PS constantsAVX512<>+448(SB), Z1, Z5
-	VFMADD213PS constantsAVX512<>+512(SB), Z1, Z5
-	VFMADD213PS constantsAVX512<>+576(SB), Z1, Z5
-	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z5
-	VMULPS      Z1, Z1, Z6
-	VFMADD213PS Z1, Z6, Z5
-	VADDPS      constantsAVX512<>+704(SB), Z5, Z1
-	VSCALEFPS   Z4, Z1, Z1
-	VMULPS      Z0, Z1, Z1
-	VMULPS      constantsAVX512<>+3072(SB), Z1, Z1
-	VMULPS      constantsAVX512<>+2496(SB), Z0, Z0
-	VPANDD      constantsAVX512<>+768(SB), Z0, Z4
-	VMOVUPS     constantsAVX512<>+1408(SB), Z5
-	VMINPS      Z4, Z5, Z5
-	VMOVUPS     constantsAVX512<>+1472(SB), Z6
-	VFMADD213PS constantsAVX512<>+1536(SB), Z5, Z6
-	VFMADD213PS constantsAVX512<>+1600(SB), Z5, Z6
-	VFMADD213PS constantsAVX512<>+1664(SB), Z5, Z6
-	VFMADD213PS constantsAVX512<>+1728(SB), Z5, Z6
-	VFMADD213PS constantsAVX512<>+1792(SB), Z5, Z6
-	VFMADD213PS constantsAVX512<>+1856(SB), Z5, Z6
-	VMULPS      Z5, Z6, Z6
-	VSUBPS      Z5, Z6, Z5
-	VMOVUPS     constantsAVX512<>+0(SB), Z6
-	VMAXPS      Z5, Z6, Z5
-	VMOVUPS     constantsAVX512<>+64(SB), Z6
-	VMINPS      Z5, Z6, Z5
-	VMULPS      constantsAVX512<>+128(SB), Z5, Z6
-	VRNDSCALEPS $0x08, Z6, Z6
-	VFMADD231PS constantsAVX512<>+192(SB), Z6, Z5
-	VFMADD231PS constantsAVX512<>+256(SB), Z6, Z5
-	VMOVUPS     constantsAVX512<>+320(SB), Z7
-	VFMADD213PS constantsAVX512<>+384(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+448(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+512(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+576(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+640(SB), Z5, Z7
-	VMULPS      Z5, Z5, Z8
-	VFMADD213PS Z5, Z8, Z7
-	VADDPS      constantsAVX512<>+704(SB), Z7, Z5
-	VSCALEFPS   Z6, Z5, Z5
-	VMOVUPS     constantsAVX512<>+704(SB), Z6
-	VSUBPS      Z5, Z6, Z5
-	VPANDD      constantsAVX512<>+896(SB), Z0, Z6
-	VPORD       Z5, Z6, Z5
-	VMULPS      Z0, Z0, Z6
-	VMOVUPS     constantsAVX512<>+1920(SB), Z7
-	VFMADD213PS constantsAVX512<>+1984(SB), Z6, Z7
-	VFMADD213PS constantsAVX512<>+2048(SB), Z6, Z7
-	VFMADD213PS constantsAVX512<>+2112(SB), Z6, Z7
-	VFMADD213PS constantsAVX512<>+2176(SB), Z6, Z7
-	VFMADD213PS constantsAVX512<>+2240(SB), Z6, Z7
-	VFMADD213PS Z0, Z0, Z7
-	VMOVUPS     constantsAVX512<>+2304(SB), Z0
-	VCMPPS      $0x11, Z0, Z4, K1
-	VBLENDMPS   Z7, Z5, K1, Z2
-	VMOVUPS     constantsAVX512<>+640(SB), Z0
-	VFMADD213PS constantsAVX512<>+640(SB), Z0, Z2
-	VADDPS      Z1, Z2, Z0
-	VMOVUPS     (BX)(AX*1), Z1
-	VMULPS      Z1, Z0, Z0
-	VMOVUPS     Z0, (DX)(AX*1)
-	ADDQ        $+64, AX
-	SUBQ        $+16, CX
-	JMP         single
-
-singleEnd:
-	TESTQ       CX, CX
-	JZ          done
-	MOVQ        $0xffffffff, DI
-	BZHIQ       CX, DI, DI
-	KMOVW       DI, K1
-	VMOVUPS.Z   (SI)(AX*1), K1, Z0
-	VMULPS      Z0, Z0, Z1
-	VMULPS      constantsAVX512<>+3008(SB), Z1, Z1
-	VMOVUPS     constantsAVX512<>+0(SB), Z2
-	VMAXPS      Z1, Z2, Z1
-	VMOVUPS     constantsAVX512<>+64(SB), Z2
-	VMINPS      Z1, Z2, Z1
-	VMULPS      constantsAVX512<>+128(SB), Z1, Z2
-	VRNDSCALEPS $0x08, Z2, Z2
-	VFMADD231PS constantsAVX512<>+192(SB), Z2, Z1
-	VFMADD231PS constantsAVX512<>+256(SB), Z2, Z1
-	VMOVUPS     constantsAVX512<>+320(SB), Z4
-	VFMADD213PS constantsAVX512<>+384(SB), Z1, Z4
-	VFMADD213PS constantsAVX512<>+448(SB), Z1, Z4
-	VFMADD213PS constantsAVX512<>+512(SB), Z1, Z4
-	VFMADD213PS constantsAVX512<>+576(SB), Z1, Z4
-	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z4
-	VMULPS      Z1, Z1, Z5
-	VFMADD213PS Z1, Z5, Z4
-	VADDPS      constantsAVX512<>+704(SB), Z4, Z1
-	VSCALEFPS   Z2, Z1, Z1
-	VMULPS      Z0, Z1, Z1
-	VMULPS      constantsAVX512<>+3072(SB), Z1, Z1
-	VMULPS      constantsAVX512<>+2496(SB), Z0, Z0
-	VPANDD      constantsAVX512<>+768(SB), Z0, Z2
-	VMOVUPS     constantsAVX512<>+1408(SB), Z4
-	VMINPS      Z2, Z4, Z4
-	VMOVUPS     constantsAVX512<>+1472(SB), Z5
-	VFMADD213PS constantsAVX512<>+1536(SB), Z4, Z5
-	VFMADD213PS constantsAVX512<>+1600(SB), Z4, Z5
-	VFMADD213PS constantsAVX512<>+1664(SB), Z4, Z5
-	VFMADD213PS constantsAVX512<>+1728(SB), Z4, Z5
-	VFMADD213PS constantsAVX512<>+1792(SB), Z4, Z5
-	VFMADD213PS constantsAVX512<>+1856(SB), Z4, Z5
-	VMULPS      Z4, Z5, Z5
-	VSUBPS      Z4, Z5, Z4
-	VMOVUPS     constantsAVX512<>+0(SB), Z5
-	VMAXPS      Z4, Z5, Z4
-	VMOVUPS     constantsAVX512<>+64(SB), Z5
-	VMINPS      Z4, Z5, Z4
-	VMULPS      constantsAVX512<>+128(SB), Z4, Z5
-	VRNDSCALEPS $0x08, Z5, Z5
-	VFMADD231PS constantsAVX512<>+192(SB), Z5, Z4
-	VFMADD231PS constantsAVX512<>+256(SB), Z5, Z4
-	VMOVUPS     constantsAVX512<>+320(SB), Z6
-	VFMADD213PS constantsAVX512<>+384(SB), Z4, Z6
-	VFMADD213PS constantsAVX512<>+448(SB), Z4, Z6
-	VFMADD213PS constantsAVX512<>+512(SB), Z4, Z6
-	VFMADD213PS constantsAVX512<>+576(SB), Z4, Z6
-	VFMADD213PS constantsAVX512<>+640(SB), Z4, Z6
-	VMULPS      Z4, Z4, Z7
-	VFMADD213PS Z4, Z7, Z6
-	VADDPS      constantsAVX512<>+704(SB), Z6, Z4
-	VSCALEFPS   Z5, Z4, Z4
-	VMOVUPS     constantsAVX512<>+704(SB), Z5
-	VSUBPS      Z4, Z5, Z4
-	VPANDD      constantsAVX512<>+896(SB), Z0, Z5
-	VPORD       Z4, Z5, Z4
-	VMULPS      Z0, Z0, Z5
-	VMOVUPS     constantsAVX512<>+1920(SB), Z6
-	VFMADD213PS constantsAVX512<>+1984(SB), Z5, Z6
-	VFMADD213PS constantsAVX512<>+2048(SB), Z5, Z6
-	VFMADD213PS constantsAVX512<>+2112(SB), Z5, Z6
-	VFMADD213PS constantsAVX512<>+2176(SB), Z5, Z6
-	VFMADD213PS constantsAVX512<>+2240(SB), Z5, Z6
-	VFMADD213PS Z0, Z0, Z6
-	VMOVUPS     constantsAVX512<>+2304(SB), Z0
-	VCMPPS      $0x11, Z0, Z2, K2
-	VBLENDMPS   Z6, Z4, K2, Z3
-	VMOVUPS     constantsAVX512<>+640(SB), Z0
-	VFMADD213PS constantsAVX512<>+640(SB), Z0, Z3
-	VADDPS      Z1, Z3, Z0
-	VMOVUPS.Z   (BX)(AX*1), K1, Z1
-	VMULPS      Z1, Z0, Z0
-	VMOVUPS     Z0, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func siluGradAVX512(dx []float32, dy []float32, x []float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·siluGradAVX512(SB), NOSPLIT, $0-72
-	MOVQ dx_base+0(FP), DX
-	MOVQ dy_base+24(FP), BX
-	MOVQ x_base+48(FP), SI
-	MOVQ dx_len+8(FP), CX
-	XORQ AX, AX
-
-single:
-	CMPQ        CX, $+16
-	JL          singleEnd
-	VMOVUPS     (SI)(AX*1), Z0
-	VMULPS      constantsAVX512<>+1344(SB), Z0, Z1
-	VMOVUPS     constantsAVX512<>+0(SB), Z2
-	VMAXPS      Z1, Z2, Z1
-	VMOVUPS     constantsAVX512<>+64(SB), Z2
-	VMINPS      Z1, Z2, Z1
-	VMULPS      constantsAVX512<>+128(SB), Z1, Z2
-	VRNDSCALEPS $0x08, Z2, Z2
-	VFMADD231PS constantsAVX512<>+192(SB), Z2, Z1
-	VFMADD231PS constantsAVX512<>+256(SB), Z2, Z1
-	VMOVUPS     constantsAVX512<>+320(SB), Z3
-	VFMADD213PS constantsAVX512<>+384(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+448(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+512(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+576(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z3
-	VMULPS      Z1, Z1, Z4
-	VFMADD213PS Z1, Z4, Z3
-	VADDPS      constantsAVX512<>+704(SB), Z3, Z1
-	VSCALEFPS   Z2, Z1, Z1
-	VADDPS      constantsAVX512<>+704(SB), Z1, Z1
-	VMOVUPS     constantsAVX512<>+704(SB), Z2
-	VDIVPS      Z1, Z2, Z1
-	VMOVUPS     constantsAVX512<>+704(SB), Z2
-	VMOVUPS     constantsAVX512<>+704(SB), Z3
-	VSUBPS      Z1, Z3, Z3
-	VMULPS      Z0, Z3, Z0
-	VMULPS      Z2, Z0, Z0
-	VFMADD213PS Z1, Z1, Z0
-	VMOVUPS     (BX)(AX*1), Z1
-	VMULPS      Z1, Z0, Z0
-	VMOVUPS     Z0, (DX)(AX*1)
-	ADDQ        $+64, AX
-	SUBQ        $+16, CX
-	JMP         single
-
-singleEnd:
-	TESTQ       CX, CX
-	JZ          done
-	MOVQ        $0xffffffff, DI
-	BZHIQ       CX, DI, DI
-	KMOVW       DI, K1
-	VMOVUPS.Z   (SI)(AX*1), K1, Z0
-	VMULPS      constantsAVX512<>+1344(SB), Z0, Z1
-	VMOVUPS     constantsAVX512<>+0(SB), Z2
-	VMAXPS      Z1, Z2, Z1
-	VMOVUPS     constantsAVX512<>+64(SB), Z2
-	VMINPS      Z1, Z2, Z1
-	VMULPS      constantsAVX512<>+128(SB), Z1, Z2
-	VRNDSCALEPS $0x08, Z2, Z2
-	VFMADD231PS constantsAVX512<>+192(SB), Z2, Z1
-	VFMADD231PS constantsAVX512<>+256(SB), Z2, Z1
-	VMOVUPS     constantsAVX512<>+320(SB), Z3
-	VFMADD213PS constantsAVX512<>+384(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+448(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+512(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+576(SB), Z1, Z3
-	VFMADD213PS constantsAVX512<>+640(SB), Z1, Z3
-	VMULPS      Z1, Z1, Z4
-	VFMADD213PS Z1, Z4, Z3
-	VADDPS      constantsAVX512<>+704(SB), Z3, Z1
-	VSCALEFPS   Z2, Z1, Z1
-	VADDPS      constantsAVX512<>+704(SB), Z1, Z1
-	VMOVUPS     constantsAVX512<>+704(SB), Z2
-	VDIVPS      Z1, Z2, Z1
-	VMOVUPS     constantsAVX512<>+704(SB), Z2
-	VMOVUPS     constantsAVX512<>+704(SB), Z3
-	VSUBPS      Z1, Z3, Z3
-	VMULPS      Z0, Z3, Z0
-	VMULPS      Z2, Z0, Z0
-	VFMADD213PS Z1, Z1, Z0
-	VMOVUPS.Z   (BX)(AX*1), K1, Z1
-	VMULPS      Z1, Z0, Z0
-	VMOVUPS     Z0, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func addAVX512(y []float32, a []float32, b []float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·addAVX512(SB), NOSPLIT, $0-72
-	MOVQ y_base+0(FP), DX
-	MOVQ a_base+24(FP), BX
-	MOVQ b_base+48(FP), SI
-	MOVQ y_len+8(FP), CX
-	XORQ AX, AX
-
-unrolled:
-	CMPQ    CX, $+64
-	JL      unrolledEnd
-	VMOVUPS (BX)(AX*1), Z0
-	VMOVUPS (SI)(AX*1), Z1
-	VADDPS  Z0, Z1, Z0
-	VMOVUPS Z0, (DX)(AX*1)
-	VMOVUPS 64(BX)(AX*1), Z0
-	VMOVUPS 64(SI)(AX*1), Z1
-	VADDPS  Z0, Z1, Z0
-	VMOVUPS Z0, 64(DX)(AX*1)
-	VMOVUPS 128(BX)(AX*1), Z0
-	VMOVUPS 128(SI)(AX*1), Z1
-	VADDPS  Z0, Z1, Z0
-	VMOVUPS Z0, 128(DX)(AX*1)
-	VMOVUPS 192(BX)(AX*1), Z0
-	VMOVUPS 192(SI)(AX*1), Z1
-	VADDPS  Z0, Z1, Z0
-	VMOVUPS Z0, 192(DX)(AX*1)
-	ADDQ    $+256, AX
-	SUBQ    $+64, CX
-	JMP     unrolled
-
-unrolledEnd:
-single:
-	CMPQ    CX, $+16
-	JL      singleEnd
-	VMOVUPS (BX)(AX*1), Z0
-	VMOVUPS (SI)(AX*1), Z1
-	VADDPS  Z0, Z1, Z0
-	VMOVUPS Z0, (DX)(AX*1)
-	ADDQ    $+64, AX
-	SUBQ    $+16, CX
-	JMP     single
-
-singleEnd:
-	TESTQ     CX, CX
-	JZ        done
-	MOVQ      $0xffffffff, DI
-	BZHIQ     CX, DI, DI
-	KMOVW     DI, K1
-	VMOVUPS.Z (BX)(AX*1), K1, Z0
-	VMOVUPS.Z (SI)(AX*1), K1, Z1
-	VADDPS    Z0, Z1, Z0
-	VMOVUPS   Z0, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func mulAVX512(y []float32, a []float32, b []float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·mulAVX512(SB), NOSPLIT, $0-72
-	MOVQ y_base+0(FP), DX
-	MOVQ a_base+24(FP), BX
-	MOVQ b_base+48(FP), SI
-	MOVQ y_len+8(FP), CX
-	XORQ AX, AX
-
-unrolled:
-	CMPQ    CX, $+64
-	JL      unrolledEnd
-	VMOVUPS (BX)(AX*1), Z0
-	VMOVUPS (SI)(AX*1), Z1
-	VMULPS  Z0, Z1, Z0
-	VMOVUPS Z0, (DX)(AX*1)
-	VMOVUPS 64(BX)(AX*1), Z0
-	VMOVUPS 64(SI)(AX*1), Z1
-	VMULPS  Z0, Z1, Z0
-	VMOVUPS Z0, 64(DX)(AX*1)
-	VMOVUPS 128(BX)(AX*1), Z0
-	VMOVUPS 128(SI)(AX*1), Z1
-	VMULPS  Z0, Z1, Z0
-	VMOVUPS Z0, 128(DX)(AX*1)
-	VMOVUPS 192(BX)(AX*1), Z0
-	VMOVUPS 192(SI)(AX*1), Z1
-	VMULPS  Z0, Z1, Z0
-	VMOVUPS Z0, 192(DX)(AX*1)
-	ADDQ    $+256, AX
-	SUBQ    $+64, CX
-	JMP     unrolled
-
-unrolledEnd:
-single:
-	CMPQ    CX, $+16
-	JL      singleEnd
-	VMOVUPS (BX)(AX*1), Z0
-	VMOVUPS (SI)(AX*1), Z1
-	VMULPS  Z0, Z1, Z0
-	VMOVUPS Z0, (DX)(AX*1)
-	ADDQ    $+64, AX
-	SUBQ    $+16, CX
-	JMP     single
-
-singleEnd:
-	TESTQ     CX, CX
-	JZ        done
-	MOVQ      $0xffffffff, DI
-	BZHIQ     CX, DI, DI
-	KMOVW     DI, K1
-	VMOVUPS.Z (BX)(AX*1), K1, Z0
-	VMOVUPS.Z (SI)(AX*1), K1, Z1
-	VMULPS    Z0, Z1, Z0
-	VMOVUPS   Z0, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func scaleAVX512(y []float32, x []float32, s float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·scaleAVX512(SB), NOSPLIT, $0-52
-	MOVQ         y_base+0(FP), DX
-	MOVQ         x_base+24(FP), BX
-	MOVQ         y_len+8(FP), CX
-	XORQ         AX, AX
-	VBROADCASTSS s+48(FP), Z0
-
-unrolled:
-	CMPQ    CX, $+64
-	JL      unrolledEnd
-	VMOVUPS (BX)(AX*1), Z1
-	VMULPS  Z1, Z0, Z1
-	VMOVUPS Z1, (DX)(AX*1)
-	VMOVUPS 64(BX)(AX*1), Z1
-	VMULPS  Z1, Z0, Z1
-	VMOVUPS Z1, 64(DX)(AX*1)
-	VMOVUPS 128(BX)(AX*1), Z1
-	VMULPS  Z1, Z0, Z1
-	VMOVUPS Z1, 128(DX)(AX*1)
-	VMOVUPS 192(BX)(AX*1), Z1
-	VMULPS  Z1, Z0, Z1
-	VMOVUPS Z1, 192(DX)(AX*1)
-	ADDQ    $+256, AX
-	SUBQ    $+64, CX
-	JMP     unrolled
-
-unrolledEnd:
-single:
-	CMPQ    CX, $+16
-	JL      singleEnd
-	VMOVUPS (BX)(AX*1), Z1
-	VMULPS  Z1, Z0, Z1
-	VMOVUPS Z1, (DX)(AX*1)
-	ADDQ    $+64, AX
-	SUBQ    $+16, CX
-	JMP     single
-
-singleEnd:
-	TESTQ     CX, CX
-	JZ        done
-	MOVQ      $0xffffffff, SI
-	BZHIQ     CX, SI, SI
-	KMOVW     SI, K1
-	VMOVUPS.Z (BX)(AX*1), K1, Z1
-	VMULPS    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func axpyAVX512(y []float32, x []float32, a float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·axpyAVX512(SB), NOSPLIT, $0-52
-	MOVQ         y_base+0(FP), DX
-	MOVQ         x_base+24(FP), BX
-	MOVQ         y_len+8(FP), CX
-	XORQ         AX, AX
-	VBROADCASTSS a+48(FP), Z0
-
-unrolled:
-	CMPQ        CX, $+64
-	JL          unrolledEnd
-	VMOVUPS     (DX)(AX*1), Z1
-	VMOVUPS     (BX)(AX*1), Z2
-	VFMADD231PS Z2, Z0, Z1
-	VMOVUPS     Z1, (DX)(AX*1)
-	VMOVUPS     64(DX)(AX*1), Z1
-	VMOVUPS     64(BX)(AX*1), Z2
-	VFMADD231PS Z2, Z0, Z1
-	VMOVUPS     Z1, 64(DX)(AX*1)
-	VMOVUPS     128(DX)(AX*1), Z1
-	VMOVUPS     128(BX)(AX*1), Z2
-	VFMADD231PS Z2, Z0, Z1
-	VMOVUPS     Z1, 128(DX)(AX*1)
-	VMOVUPS     192(DX)(AX*1), Z1
-	VMOVUPS     192(BX)(AX*1), Z2
-	VFMADD231PS Z2, Z0, Z1
-	VMOVUPS     Z1, 192(DX)(AX*1)
-	ADDQ        $+256, AX
-	SUBQ        $+64, CX
-	JMP         unrolled
-
-unrolledEnd:
-single:
-	CMPQ        CX, $+16
-	JL          singleEnd
-	VMOVUPS     (DX)(AX*1), Z1
-	VMOVUPS     (BX)(AX*1), Z2
-	VFMADD231PS Z2, Z0, Z1
-	VMOVUPS     Z1, (DX)(AX*1)
-	ADDQ        $+64, AX
-	SUBQ        $+16, CX
-	JMP         single
-
-singleEnd:
-	TESTQ       CX, CX
-	JZ          done
-	MOVQ        $0xffffffff, SI
-	BZHIQ       CX, SI, SI
-	KMOVW       SI, K1
-	VMOVUPS.Z   (DX)(AX*1), K1, Z1
-	VMOVUPS.Z   (BX)(AX*1), K1, Z2
-	VFMADD231PS Z2, Z0, Z1
-	VMOVUPS     Z1, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func expScaleAVX512(y []float32, x []float32, shift float32, s float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·expScaleAVX512(SB), NOSPLIT, $0-56
-	MOVQ         y_base+0(FP), DX
-	MOVQ         x_base+24(FP), BX
-	MOVQ         y_len+8(FP), CX
-	XORQ         AX, AX
-	VBROADCASTSS shift+48(FP), Z0
-	VBROADCASTSS s+52(FP), Z1
-
-single:
-	CMPQ        CX, $+16
-	JL          singleEnd
-	VMOVUPS     (BX)(AX*1), Z2
-	VSUBPS      Z0, Z2, Z2
-	VMOVUPS     constantsAVX512<>+0(SB), Z3
-	VMAXPS      Z2, Z3, Z2
-	VMOVUPS     constantsAVX512<>+64(SB), Z3
-	VMINPS      Z2, Z3, Z2
-	VMULPS      constantsAVX512<>+128(SB), Z2, Z3
-	VRNDSCALEPS $0x08, Z3, Z3
-	VFMADD231PS constantsAVX512<>+192(SB), Z3, Z2
-	VFMADD231PS constantsAVX512<>+256(SB), Z3, Z2
-	VMOVUPS     constantsAVX512<>+320(SB), Z4
-	VFMADD213PS constantsAVX512<>+384(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+448(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+512(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+576(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+640(SB), Z2, Z4
-	VMULPS      Z2, Z2, Z5
-	VFMADD213PS Z2, Z5, Z4
-	VADDPS      constantsAVX512<>+704(SB), Z4, Z2
-	VSCALEFPS   Z3, Z2, Z2
-	VMULPS      Z2, Z1, Z2
-	VMOVUPS     Z2, (DX)(AX*1)
-	ADDQ        $+64, AX
-	SUBQ        $+16, CX
-	JMP         single
-
-singleEnd:
-	TESTQ       CX, CX
-	JZ          done
-	MOVQ        $0xffffffff, SI
-	BZHIQ       CX, SI, SI
-	KMOVW       SI, K1
-	VMOVUPS.Z   (BX)(AX*1), K1, Z2
-	VSUBPS      Z0, Z2, Z0
-	VMOVUPS     constantsAVX512<>+0(SB), Z2
-	VMAXPS      Z0, Z2, Z0
-	VMOVUPS     constantsAVX512<>+64(SB), Z2
-	VMINPS      Z0, Z2, Z0
-	VMULPS      constantsAVX512<>+128(SB), Z0, Z2
-	VRNDSCALEPS $0x08, Z2, Z2
-	VFMADD231PS constantsAVX512<>+192(SB), Z2, Z0
-	VFMADD231PS constantsAVX512<>+256(SB), Z2, Z0
-	VMOVUPS     constantsAVX512<>+320(SB), Z3
-	VFMADD213PS constantsAVX512<>+384(SB), Z0, Z3
-	VFMADD213PS constantsAVX512<>+448(SB), Z0, Z3
-	VFMADD213PS constantsAVX512<>+512(SB), Z0, Z3
-	VFMADD213PS constantsAVX512<>+576(SB), Z0, Z3
-	VFMADD213PS constantsAVX512<>+640(SB), Z0, Z3
-	VMULPS      Z0, Z0, Z4
-	VFMADD213PS Z0, Z4, Z3
-	VADDPS      constantsAVX512<>+704(SB), Z3, Z0
-	VSCALEFPS   Z2, Z0, Z0
-	VMULPS      Z0, Z1, Z0
-	VMOVUPS     Z0, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func sumAVX512(x []float32) float32
-// Requires: AVX, AVX512F, AVX512VL, BMI2, SSE
-TEXT ·sumAVX512(SB), NOSPLIT, $0-28
-	MOVQ   x_base+0(FP), DX
-	MOVQ   x_len+8(FP), CX
-	XORQ   AX, AX
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-
-unrolled:
-	CMPQ    CX, $+64
-	JL      unrolledEnd
-	VMOVUPS (DX)(AX*1), Z4
-	VADDPS  Z4, Z0, Z0
-	VMOVUPS 64(DX)(AX*1), Z4
-	VADDPS  Z4, Z1, Z1
-	VMOVUPS 128(DX)(AX*1), Z4
-	VADDPS  Z4, Z2, Z2
-	VMOVUPS 192(DX)(AX*1), Z4
-	VADDPS  Z4, Z3, Z3
-	ADDQ    $+256, AX
-	SUBQ    $+64, CX
-	JMP     unrolled
-
-unrolledEnd:
-single:
-	CMPQ    CX, $+16
-	JL      singleEnd
-	VMOVUPS (DX)(AX*1), Z4
-	VADDPS  Z4, Z0, Z0
-	ADDQ    $+64, AX
-	SUBQ    $+16, CX
-	JMP     single
-
-singleEnd:
-	TESTQ     CX, CX
-	JZ        done
-	MOVQ      $0xffffffff, BX
-	BZHIQ     CX, BX, BX
-	KMOVW     BX, K1
-	VMOVUPS.Z (DX)(AX*1), K1, Z4
-	VADDPS    Z4, Z0, Z0
-
-done:
-	VADDPS        Z1, Z0, Z0
-	VADDPS        Z3, Z2, Z2
-	VADDPS        Z2, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y1
-	VADDPS        Y1, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X1
-	VADDPS        X1, X0, X0
-	VPERMILPS     $0x4e, X0, X1
-	VADDPS        X1, X0, X0
-	VPERMILPS     $0xb1, X0, X1
-	VADDPS        X1, X0, X0
-	MOVSS         X0, ret+24(FP)
-	VZEROUPPER
-	RET
-
-// func dotAVX512(x []float32, y []float32) float32
-// Requires: AVX, AVX512F, AVX512VL, BMI2, SSE
-TEXT ·dotAVX512(SB), NOSPLIT, $0-52
-	MOVQ   x_base+0(FP), DX
-	MOVQ   y_base+24(FP), BX
-	MOVQ   x_len+8(FP), CX
-	XORQ   AX, AX
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-
-unrolled:
-	CMPQ        CX, $+64
-	JL          unrolledEnd
-	VMOVUPS     (DX)(AX*1), Z4
-	VMOVUPS     (BX)(AX*1), Z5
-	VFMADD231PS Z4, Z5, Z0
-	VMOVUPS     64(DX)(AX*1), Z4
-	VMOVUPS     64(BX)(AX*1), Z5
-	VFMADD231PS Z4, Z5, Z1
-	VMOVUPS     128(DX)(AX*1), Z4
-	VMOVUPS     128(BX)(AX*1), Z5
-	VFMADD231PS Z4, Z5, Z2
-	VMOVUPS     192(DX)(AX*1), Z4
-	VMOVUPS     192(BX)(AX*1), Z5
-	VFMADD231PS Z4, Z5, Z3
-	ADDQ        $+256, AX
-	SUBQ        $+64, CX
-	JMP         unrolled
-
-unrolledEnd:
-single:
-	CMPQ        CX, $+16
-	JL          singleEnd
-	VMOVUPS     (DX)(AX*1), Z4
-	VMOVUPS     (BX)(AX*1), Z5
-	VFMADD231PS Z4, Z5, Z0
-	ADDQ        $+64, AX
-	SUBQ        $+16, CX
-	JMP         single
-
-singleEnd:
-	TESTQ       CX, CX
-	JZ          done
-	MOVQ        $0xffffffff, SI
-	BZHIQ       CX, SI, SI
-	KMOVW       SI, K1
-	VMOVUPS.Z   (DX)(AX*1), K1, Z4
-	VMOVUPS.Z   (BX)(AX*1), K1, Z5
-	VFMADD231PS Z4, Z5, Z0
-
-done:
-	VADDPS        Z1, Z0, Z0
-	VADDPS        Z3, Z2, Z2
-	VADDPS        Z2, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y1
-	VADDPS        Y1, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X1
-	VADDPS        X1, X0, X0
-	VPERMILPS     $0x4e, X0, X1
-	VADDPS        X1, X0, X0
-	VPERMILPS     $0xb1, X0, X1
-	VADDPS        X1, X0, X0
-	MOVSS         X0, ret+48(FP)
-	VZEROUPPER
-	RET
-
-// func squaredDeviationAVX512(x []float32, mean float32) float32
-// Requires: AVX, AVX512F, AVX512VL, BMI2, SSE
-TEXT ·squaredDeviationAVX512(SB), NOSPLIT, $0-36
-	MOVQ         x_base+0(FP), DX
-	MOVQ         x_len+8(FP), CX
-	XORQ         AX, AX
-	VPXORD       Z0, Z0, Z0
-	VPXORD       Z1, Z1, Z1
-	VPXORD       Z2, Z2, Z2
-	VPXORD       Z3, Z3, Z3
-	VBROADCASTSS mean+24(FP), Z4
-
-unrolled:
-	CMPQ        CX, $+64
-	JL          unrolledEnd
-	VMOVUPS     (DX)(AX*1), Z5
-	VSUBPS      Z4, Z5, Z5
-	VFMADD231PS Z5, Z5, Z0
-	VMOVUPS     64(DX)(AX*1), Z5
-	VSUBPS      Z4, Z5, Z5
-	VFMADD231PS Z5, Z5, Z1
-	VMOVUPS     128(DX)(AX*1), Z5
-	VSUBPS      Z4, Z5, Z5
-	VFMADD231PS Z5, Z5, Z2
-	VMOVUPS     192(DX)(AX*1), Z5
-	VSUBPS      Z4, Z5, Z5
-	VFMADD231PS Z5, Z5, Z3
-	ADDQ        $+256, AX
-	SUBQ        $+64, CX
-	JMP         unrolled
-
-unrolledEnd:
-single:
-	CMPQ        CX, $+16
-	JL          singleEnd
-	VMOVUPS     (DX)(AX*1), Z5
-	VSUBPS      Z4, Z5, Z5
-	VFMADD231PS Z5, Z5, Z0
-	ADDQ        $+64, AX
-	SUBQ        $+16, CX
-	JMP         single
-
-singleEnd:
-	TESTQ       CX, CX
-	JZ          done
-	MOVQ        $0xffffffff, BX
-	BZHIQ       CX, BX, BX
-	KMOVW       BX, K1
-	VMOVUPS.Z   (DX)(AX*1), K1, Z5
-	VSUBPS      Z4, Z5, Z4
-	VMOVAPS.Z   Z4, K1, Z4
-	VFMADD231PS Z4, Z4, Z0
-
-done:
-	VADDPS        Z1, Z0, Z0
-	VADDPS        Z3, Z2, Z2
-	VADDPS        Z2, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y1
-	VADDPS        Y1, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X1
-	VADDPS        X1, X0, X0
-	VPERMILPS     $0x4e, X0, X1
-	VADDPS        X1, X0, X0
-	VPERMILPS     $0xb1, X0, X1
-	VADDPS        X1, X0, X0
-	MOVSS         X0, ret+32(FP)
-	VZEROUPPER
-	RET
-
-// func expSumAVX512(x []float32, shift float32) float32
-// Requires: AVX, AVX512F, AVX512VL, BMI2, SSE
-TEXT ·expSumAVX512(SB), NOSPLIT, $0-36
-	MOVQ         x_base+0(FP), DX
-	MOVQ         x_len+8(FP), CX
-	XORQ         AX, AX
-	VPXORD       Z0, Z0, Z0
-	VPXORD       Z1, Z1, Z1
-	VPXORD       Z2, Z2, Z2
-	VPXORD       Z3, Z3, Z3
-	VBROADCASTSS shift+24(FP), Z4
-
-unrolled:
-	CMPQ        CX, $+64
-	JL          unrolledEnd
-	VMOVUPS     (DX)(AX*1), Z5
-	VSUBPS      Z4, Z5, Z5
-	VMOVUPS     constantsAVX512<>+0(SB), Z6
-	VMAXPS      Z5, Z6, Z5
-	VMOVUPS     constantsAVX512<>+64(SB), Z6
-	VMINPS      Z5, Z6, Z5
-	VMULPS      constantsAVX512<>+128(SB), Z5, Z6
-	VRNDSCALEPS $0x08, Z6, Z6
-	VFMADD231PS constantsAVX512<>+192(SB), Z6, Z5
-	VFMADD231PS constantsAVX512<>+256(SB), Z6, Z5
-	VMOVUPS     constantsAVX512<>+320(SB), Z7
-	VFMADD213PS constantsAVX512<>+384(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+448(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+512(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+576(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+640(SB), Z5, Z7
-	VMULPS      Z5, Z5, Z8
-	VFMADD213PS Z5, Z8, Z7
-	VADDPS      constantsAVX512<>+704(SB), Z7, Z5
-	VSCALEFPS   Z6, Z5, Z5
-	VADDPS      Z5, Z0, Z0
-	VMOVUPS     64(DX)(AX*1), Z5
-	VSUBPS      Z4, Z5, Z5
-	VMOVUPS     constantsAVX512<>+0(SB), Z6
-	VMAXPS      Z5, Z6, Z5
-	VMOVUPS     constantsAVX512<>+64(SB), Z6
-	VMINPS      Z5, Z6, Z5
-	VMULPS      constantsAVX512<>+128(SB), Z5, Z6
-	VRNDSCALEPS $0x08, Z6, Z6
-	VFMADD231PS constantsAVX512<>+192(SB), Z6, Z5
-	VFMADD231PS constantsAVX512<>+256(SB), Z6, Z5
-	VMOVUPS     constantsAVX512<>+320(SB), Z7
-	VFMADD213PS constantsAVX512<>+384(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+448(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+512(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+576(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+640(SB), Z5, Z7
-	VMULPS      Z5, Z5, Z8
-	VFMADD213PS Z5, Z8, Z7
-	VADDPS      constantsAVX512<>+704(SB), Z7, Z5
-	VSCALEFPS   Z6, Z5, Z5
-	VADDPS      Z5, Z1, Z1
-	VMOVUPS     128(DX)(AX*1), Z5
-	VSUBPS      Z4, Z5, Z5
-	VMOVUPS     constantsAVX512<>+0(SB), Z6
-	VMAXPS      Z5, Z6, Z5
-	VMOVUPS     constantsAVX512<>+64(SB), Z6
-	VMINPS      Z5, Z6, Z5
-	VMULPS      constantsAVX512<>+128(SB), Z5, Z6
-	VRNDSCALEPS $0x08, Z6, Z6
-	VFMADD231PS constantsAVX512<>+192(SB), Z6, Z5
-	VFMADD231PS constantsAVX512<>+256(SB), Z6, Z5
-	VMOVUPS     constantsAVX512<>+320(SB), Z7
-	VFMADD213PS constantsAVX512<>+384(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+448(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+512(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+576(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+640(SB), Z5, Z7
-	VMULPS      Z5, Z5, Z8
-	VFMADD213PS Z5, Z8, Z7
-	VADDPS      constantsAVX512<>+704(SB), Z7, Z5
-	VSCALEFPS   Z6, Z5, Z5
-	VADDPS      Z5, Z2, Z2
-	VMOVUPS     192(DX)(AX*1), Z5
-	VSUBPS      Z4, Z5, Z5
-	VMOVUPS     constantsAVX512<>+0(SB), Z6
-	VMAXPS      Z5, Z6, Z5
-	VMOVUPS     constantsAVX512<>+64(SB), Z6
-	VMINPS      Z5, Z6, Z5
-	VMULPS      constantsAVX512<>+128(SB), Z5, Z6
-	VRNDSCALEPS $0x08, Z6, Z6
-	VFMADD231PS constantsAVX512<>+192(SB), Z6, Z5
-	VFMADD231PS constantsAVX512<>+256(SB), Z6, Z5
-	VMOVUPS     constantsAVX512<>+320(SB), Z7
-	VFMADD213PS constantsAVX512<>+384(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+448(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+512(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+576(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+640(SB), Z5, Z7
-	VMULPS      Z5, Z5, Z8
-	VFMADD213PS Z5, Z8, Z7
-	VADDPS      constantsAVX512<>+704(SB), Z7, Z5
-	VSCALEFPS   Z6, Z5, Z5
-	VADDPS      Z5, Z3, Z3
-	ADDQ        $+256, AX
-	SUBQ        $+64, CX
-	JMP         unrolled
-
-unrolledEnd:
-single:
-	CMPQ        CX, $+16
-	JL          singleEnd
-	VMOVUPS     (DX)(AX*1), Z5
-	VSUBPS      Z4, Z5, Z5
-	VMOVUPS     constantsAVX512<>+0(SB), Z6
-	VMAXPS      Z5, Z6, Z5
-	VMOVUPS     constantsAVX512<>+64(SB), Z6
-	VMINPS      Z5, Z6, Z5
-	VMULPS      constantsAVX512<>+128(SB), Z5, Z6
-	VRNDSCALEPS $0x08, Z6, Z6
-	VFMADD231PS constantsAVX512<>+192(SB), Z6, Z5
-	VFMADD231PS constantsAVX512<>+256(SB), Z6, Z5
-	VMOVUPS     constantsAVX512<>+320(SB), Z7
-	VFMADD213PS constantsAVX512<>+384(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+448(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+512(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+576(SB), Z5, Z7
-	VFMADD213PS constantsAVX512<>+640(SB), Z5, Z7
-	VMULPS      Z5, Z5, Z8
-	VFMADD213PS Z5, Z8, Z7
-	VADDPS      constantsAVX512<>+704(SB), Z7, Z5
-	VSCALEFPS   Z6, Z5, Z5
-	VADDPS      Z5, Z0, Z0
-	ADDQ        $+64, AX
-	SUBQ        $+16, CX
-	JMP         single
-
-singleEnd:
-	TESTQ       CX, CX
-	JZ          done
-	MOVQ        $0xffffffff, BX
-	BZHIQ       CX, BX, BX
-	KMOVW       BX, K1
-	VMOVUPS.Z   (DX)(AX*1), K1, Z5
-	VSUBPS      Z4, Z5, Z4
-	VMOVUPS     constantsAVX512<>+0(SB), Z5
-	VMAXPS      Z4, Z5, Z4
-	VMOVUPS     constantsAVX512<>+64(SB), Z5
-	VMINPS      Z4, Z5, Z4
-	VMULPS      constantsAVX512<>+128(SB), Z4, Z5
-	VRNDSCALEPS $0x08, Z5, Z5
-	VFMADD231PS constantsAVX512<>+192(SB), Z5, Z4
-	VFMADD231PS constantsAVX512<>+256(SB), Z5, Z4
-	VMOVUPS     constantsAVX512<>+320(SB), Z6
-	VFMADD213PS constantsAVX512<>+384(SB), Z4, Z6
-	VFMADD213PS constantsAVX512<>+448(SB), Z4, Z6
-	VFMADD213PS constantsAVX512<>+512(SB), Z4, Z6
-	VFMADD213PS constantsAVX512<>+576(SB), Z4, Z6
-	VFMADD213PS constantsAVX512<>+640(SB), Z4, Z6
-	VMULPS      Z4, Z4, Z7
-	VFMADD213PS Z4, Z7, Z6
-	VADDPS      constantsAVX512<>+704(SB), Z6, Z4
-	VSCALEFPS   Z5, Z4, Z4
-	VMOVAPS.Z   Z4, K1, Z4
-	VADDPS      Z4, Z0, Z0
-
-done:
-	VADDPS        Z1, Z0, Z0
-	VADDPS        Z3, Z2, Z2
-	VADDPS        Z2, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y1
-	VADDPS        Y1, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X1
-	VADDPS        X1, X0, X0
-	VPERMILPS     $0x4e, X0, X1
-	VADDPS        X1, X0, X0
-	VPERMILPS     $0xb1, X0, X1
-	VADDPS        X1, X0, X0
-	MOVSS         X0, ret+32(FP)
-	VZEROUPPER
-	RET
-
-// func maxAVX512(x []float32) float32
-// Requires: AVX, AVX512F, AVX512VL, BMI2, SSE
-TEXT ·maxAVX512(SB), NOSPLIT, $0-28
-	MOVQ    x_base+0(FP), DX
-	MOVQ    x_len+8(FP), CX
-	XORQ    AX, AX
-	VPXORD  Z0, Z0, Z0
-	VPXORD  Z1, Z1, Z1
-	VPXORD  Z2, Z2, Z2
-	VPXORD  Z3, Z3, Z3
-	VMOVUPS constantsAVX512<>+3136(SB), Z4
-	VMOVAPS Z4, Z0
-	VMOVAPS Z4, Z1
-	VMOVAPS Z4, Z2
-	VMOVAPS Z4, Z3
-
-unrolled:
-	CMPQ    CX, $+64
-	JL      unrolledEnd
-	VMOVUPS (DX)(AX*1), Z5
-	VMAXPS  Z5, Z0, Z0
-	VMOVUPS 64(DX)(AX*1), Z5
-	VMAXPS  Z5, Z1, Z1
-	VMOVUPS 128(DX)(AX*1), Z5
-	VMAXPS  Z5, Z2, Z2
-	VMOVUPS 192(DX)(AX*1), Z5
-	VMAXPS  Z5, Z3, Z3
-	ADDQ    $+256, AX
-	SUBQ    $+64, CX
-	JMP     unrolled
-
-unrolledEnd:
-single:
-	CMPQ    CX, $+16
-	JL      singleEnd
-	VMOVUPS (DX)(AX*1), Z5
-	VMAXPS  Z5, Z0, Z0
-	ADDQ    $+64, AX
-	SUBQ    $+16, CX
-	JMP     single
-
-singleEnd:
-	TESTQ     CX, CX
-	JZ        done
-	MOVQ      $0xffffffff, BX
-	BZHIQ     CX, BX, BX
-	KMOVW     BX, K1
-	VMOVUPS.Z (DX)(AX*1), K1, Z5
-	VBLENDMPS Z5, Z4, K1, Z6
-	VMAXPS    Z6, Z0, Z0
-
-done:
-	VMAXPS        Z1, Z0, Z0
-	VMAXPS        Z3, Z2, Z2
-	VMAXPS        Z2, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y1
-	VMAXPS        Y1, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X1
-	VMAXPS        X1, X0, X0
-	VPERMILPS     $0x4e, X0, X1
-	VMAXPS        X1, X0, X0
-	VPERMILPS     $0xb1, X0, X1
-	VMAXPS        X1, X0, X0
-	MOVSS         X0, ret+24(FP)
-	VZEROUPPER
-	RET
-
-// func sumSquaresAVX512(x []float32) float64
-// Requires: AVX, AVX512F, AVX512VL, BMI2, SSE2
-TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-32
-	MOVQ   x_base+0(FP), DX
-	MOVQ   x_len+8(FP), CX
-	XORQ   AX, AX
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-
-unrolled:
-	CMPQ          CX, $+32
-	JL            unrolledEnd
-	VMOVUPS       (DX)(AX*1), Z4
-	VEXTRACTF64X4 $0x01, Z4, Y5
-	VCVTPS2PD     Y4, Z4
-	VCVTPS2PD     Y5, Z5
-	VFMADD231PD   Z4, Z4, Z0
-	VFMADD231PD   Z5, Z5, Z1
-	VMOVUPS       64(DX)(AX*1), Z4
-	VEXTRACTF64X4 $0x01, Z4, Y5
-	VCVTPS2PD     Y4, Z4
-	VCVTPS2PD     Y5, Z5
-	VFMADD231PD   Z4, Z4, Z2
-	VFMADD231PD   Z5, Z5, Z3
-	ADDQ          $+128, AX
-	SUBQ          $+32, CX
-	JMP           unrolled
-
-unrolledEnd:
-single:
-	CMPQ          CX, $+16
-	JL            singleEnd
-	VMOVUPS       (DX)(AX*1), Z4
-	VEXTRACTF64X4 $0x01, Z4, Y5
-	VCVTPS2PD     Y4, Z4
-	VCVTPS2PD     Y5, Z5
-	VFMADD231PD   Z4, Z4, Z0
-	VFMADD231PD   Z5, Z5, Z1
-	ADDQ          $+64, AX
-	SUBQ          $+16, CX
-	JMP           single
-
-singleEnd:
-	TESTQ         CX, CX
-	JZ            done
-	MOVQ          $0xffffffff, BX
-	BZHIQ         CX, BX, BX
-	KMOVW         BX, K1
-	VMOVUPS.Z     (DX)(AX*1), K1, Z4
-	VEXTRACTF64X4 $0x01, Z4, Y5
-	VCVTPS2PD     Y4, Z4
-	VCVTPS2PD     Y5, Z5
-	VFMADD231PD   Z4, Z4, Z0
-	VFMADD231PD   Z5, Z5, Z1
-
-done:
-	VADDPD        Z1, Z0, Z0
-	VADDPD        Z3, Z2, Z2
-	VADDPD        Z2, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y1
-	VADDPD        Y1, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X1
-	VADDPD        X1, X0, X0
-	VPERMILPD     $0x01, X0, X1
-	VADDPD        X1, X0, X0
-	MOVSD         X0, ret+24(FP)
-	VZEROUPPER
-	RET
-
-// func normAVX512(y []float32, x []float32, gamma []float32, beta []float32, mean float32, rstd float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·normAVX512(SB), NOSPLIT, $0-104
-	MOVQ         y_base+0(FP), DX
-	MOVQ         x_base+24(FP), BX
-	MOVQ         gamma_base+48(FP), SI
-	MOVQ         beta_base+72(FP), DI
-	MOVQ         y_len+8(FP), CX
-	XORQ         AX, AX
-	VBROADCASTSS mean+96(FP), Z0
-	VBROADCASTSS rstd+100(FP), Z1
-
-single:
-	CMPQ        CX, $+16
-	JL          singleEnd
-	VMOVUPS     (BX)(AX*1), Z2
-	VSUBPS      Z0, Z2, Z2
-	VMULPS      Z1, Z2, Z2
-	VMOVUPS     (SI)(AX*1), Z3
-	VMOVUPS     (DI)(AX*1), Z4
-	VFMADD213PS Z4, Z3, Z2
-	VMOVUPS     Z2, (DX)(AX*1)
-	ADDQ        $+64, AX
-	SUBQ        $+16, CX
-	JMP         single
-
-singleEnd:
-	TESTQ       CX, CX
-	JZ          done
-	MOVQ        $0xffffffff, R8
-	BZHIQ       CX, R8, R8
-	KMOVW       R8, K1
-	VMOVUPS.Z   (BX)(AX*1), K1, Z2
-	VSUBPS      Z0, Z2, Z0
-	VMULPS      Z1, Z0, Z0
-	VMOVUPS.Z   (SI)(AX*1), K1, Z1
-	VMOVUPS.Z   (DI)(AX*1), K1, Z2
-	VFMADD213PS Z2, Z1, Z0
-	VMOVUPS     Z0, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func normScaleAVX512(y []float32, x []float32, gamma []float32, mean float32, rstd float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·normScaleAVX512(SB), NOSPLIT, $0-80
-	MOVQ         y_base+0(FP), DX
-	MOVQ         x_base+24(FP), BX
-	MOVQ         gamma_base+48(FP), SI
-	MOVQ         y_len+8(FP), CX
-	XORQ         AX, AX
-	VBROADCASTSS mean+72(FP), Z0
-	VBROADCASTSS rstd+76(FP), Z1
-
-single:
-	CMPQ    CX, $+16
-	JL      singleEnd
-	VMOVUPS (BX)(AX*1), Z2
-	VSUBPS  Z0, Z2, Z2
-	VMULPS  Z1, Z2, Z2
-	VMOVUPS (SI)(AX*1), Z3
-	VMULPS  Z3, Z2, Z2
-	VMOVUPS Z2, (DX)(AX*1)
-	ADDQ    $+64, AX
-	SUBQ    $+16, CX
-	JMP     single
-
-singleEnd:
-	TESTQ     CX, CX
-	JZ        done
-	MOVQ      $0xffffffff, DI
-	BZHIQ     CX, DI, DI
-	KMOVW     DI, K1
-	VMOVUPS.Z (BX)(AX*1), K1, Z2
-	VSUBPS    Z0, Z2, Z0
-	VMULPS    Z1, Z0, Z0
-	VMOVUPS.Z (SI)(AX*1), K1, Z1
-	VMULPS    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func normSumsAVX512(dgamma []float32, dbeta []float32, dy []float32, x []float32, gamma []float32, mean float32, rstd float32) (s1 float32, s2 float32)
-// Requires: AVX, AVX512F, AVX512VL, BMI2, SSE
-TEXT ·normSumsAVX512(SB), NOSPLIT, $0-136
-	MOVQ         dgamma_base+0(FP), DX
-	MOVQ         dbeta_base+24(FP), BX
-	MOVQ         dy_base+48(FP), SI
-	MOVQ         x_base+72(FP), DI
-	MOVQ         gamma_base+96(FP), R8
-	MOVQ         dgamma_len+8(FP), CX
-	XORQ         AX, AX
-	VBROADCASTSS mean+120(FP), Z0
-	VBROADCASTSS rstd+124(FP), Z1
-	VPXORD       Z2, Z2, Z2
-	VPXORD       Z3, Z3, Z3
-
-single:
-	CMPQ        CX, $+16
-	JL          singleEnd
-	VMOVUPS     (DI)(AX*1), Z4
-	VSUBPS      Z0, Z4, Z4
-	VMULPS      Z1, Z4, Z4
-	VMOVUPS     (SI)(AX*1), Z5
-	VMOVUPS     (BX)(AX*1), Z6
-	VADDPS      Z6, Z5, Z6
-	VMOVUPS     Z6, (BX)(AX*1)
-	VMOVUPS     (DX)(AX*1), Z6
-	VFMADD231PS Z5, Z4, Z6
-	VMOVUPS     Z6, (DX)(AX*1)
-	VMOVUPS     (R8)(AX*1), Z6
-	VMULPS      Z6, Z5, Z5
-	VADDPS      Z5, Z2, Z2
-	VFMADD231PS Z5, Z4, Z3
-	ADDQ        $+64, AX
-	SUBQ        $+16, CX
-	JMP         single
-
-singleEnd:
-	TESTQ       CX, CX
-	JZ          done
-	MOVQ        $0xffffffff, R9
-	BZHIQ       CX, R9, R9
-	KMOVW       R9, K1
-	VMOVUPS.Z   (DI)(AX*1), K1, Z4
-	VSUBPS      Z0, Z4, Z0
-	VMULPS      Z1, Z0, Z0
-	VMOVUPS.Z   (SI)(AX*1), K1, Z1
-	VMOVUPS.Z   (BX)(AX*1), K1, Z4
-	VADDPS      Z4, Z1, Z4
-	VMOVUPS     Z4, K1, (BX)(AX*1)
-	VMOVUPS.Z   (DX)(AX*1), K1, Z4
-	VFMADD231PS Z1, Z0, Z4
-	VMOVUPS     Z4, K1, (DX)(AX*1)
-	VMOVUPS.Z   (R8)(AX*1), K1, Z4
-	VMULPS      Z4, Z1, Z1
-	VADDPS      Z1, Z2, Z2
-	VFMADD231PS Z1, Z0, Z3
-
-done:
-	VEXTRACTF64X4 $0x01, Z2, Y0
-	VADDPS        Y0, Y2, Y0
-	VEXTRACTF32X4 $0x01, Y0, X1
-	VADDPS        X1, X0, X0
-	VPERMILPS     $0x4e, X0, X1
-	VADDPS        X1, X0, X0
-	VPERMILPS     $0xb1, X0, X1
-	VADDPS        X1, X0, X0
-	MOVSS         X0, s1+128(FP)
-	VEXTRACTF64X4 $0x01, Z3, Y0
-	VADDPS        Y0, Y3, Y0
-	VEXTRACTF32X4 $0x01, Y0, X1
-	VADDPS        X1, X0, X0
-	VPERMILPS     $0x4e, X0, X1
-	VADDPS        X1, X0, X0
-	VPERMILPS     $0xb1, X0, X1
-	VADDPS        X1, X0, X0
-	MOVSS         X0, s2+132(FP)
-	VZEROUPPER
-	RET
-
-// func normGradAVX512(dx []float32, dy []float32, x []float32, gamma []float32, mean float32, rstd float32, m1 float32, m2 float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·normGradAVX512(SB), NOSPLIT, $0-112
-	MOVQ         dx_base+0(FP), DX
-	MOVQ         dy_base+24(FP), BX
-	MOVQ         x_base+48(FP), SI
-	MOVQ         gamma_base+72(FP), DI
-	MOVQ         dx_len+8(FP), CX
-	XORQ         AX, AX
-	VBROADCASTSS mean+96(FP), Z0
-	VBROADCASTSS rstd+100(FP), Z1
-	VBROADCASTSS m1+104(FP), Z2
-	VBROADCASTSS m2+108(FP), Z3
-
-single:
-	CMPQ         CX, $+16
-	JL           singleEnd
-	VMOVUPS      (SI)(AX*1), Z4
-	VSUBPS       Z0, Z4, Z4
-	VMULPS       Z1, Z4, Z4
-	VMOVUPS      (DI)(AX*1), Z5
-	VMOVUPS      (BX)(AX*1), Z6
-	VMULPS       Z5, Z6, Z5
-	VSUBPS       Z2, Z5, Z5
-	VFNMADD231PS Z3, Z4, Z5
-	VMULPS       Z1, Z5, Z4
-	VMOVUPS      Z4, (DX)(AX*1)
-	ADDQ         $+64, AX
-	SUBQ         $+16, CX
-	JMP          single
-
-singleEnd:
-	TESTQ        CX, CX
-	JZ           done
-	MOVQ         $0xffffffff, R8
-	BZHIQ        CX, R8, R8
-	KMOVW        R8, K1
-	VMOVUPS.Z    (SI)(AX*1), K1, Z4
-	VSUBPS       Z0, Z4, Z0
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS.Z    (DI)(AX*1), K1, Z4
-	VMOVUPS.Z    (BX)(AX*1), K1, Z5
-	VMULPS       Z4, Z5, Z4
-	VSUBPS       Z2, Z4, Z2
-	VFNMADD231PS Z3, Z0, Z2
-	VMULPS       Z1, Z2, Z0
-	VMOVUPS      Z0, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func columnSumAVX512(y []float32, x []float32, ld int, rows int)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·columnSumAVX512(SB), NOSPLIT, $0-64
-	MOVQ y_base+0(FP), DX
-	MOVQ x_base+24(FP), BX
-	MOVQ y_len+8(FP), CX
-	XORQ AX, AX
-	MOVQ ld+48(FP), SI
-	SHLQ $0x02, SI
-	MOVQ rows+56(FP), DI
-
-wide:
-	CMPQ   CX, $+64
-	JL     wideEnd
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	LEAQ   (BX)(AX*1), R8
-	MOVQ   DI, R9
-	TESTQ  R9, R9
-	JZ     wideRowsEnd
-
-wideRows:
-	VMOVUPS (R8), Z4
-	VADDPS  Z4, Z0, Z0
-	VMOVUPS 64(R8), Z4
-	VADDPS  Z4, Z1, Z1
-	VMOVUPS 128(R8), Z4
-	VADDPS  Z4, Z2, Z2
-	VMOVUPS 192(R8), Z4
-	VADDPS  Z4, Z3, Z3
-	ADDQ    SI, R8
-	DECQ    R9
-	JNZ     wideRows
-
-wideRowsEnd:
-	VMOVUPS (DX)(AX*1), Z4
-	VADDPS  Z4, Z0, Z4
-	VMOVUPS Z4, (DX)(AX*1)
-	VMOVUPS 64(DX)(AX*1), Z4
-	VADDPS  Z4, Z1, Z4
-	VMOVUPS Z4, 64(DX)(AX*1)
-	VMOVUPS 128(DX)(AX*1), Z4
-	VADDPS  Z4, Z2, Z4
-	VMOVUPS Z4, 128(DX)(AX*1)
-	VMOVUPS 192(DX)(AX*1), Z4
-	VADDPS  Z4, Z3, Z4
-	VMOVUPS Z4, 192(DX)(AX*1)
-	ADDQ    $+256, AX
-	SUBQ    $+64, CX
-	JMP     wide
-
-wideEnd:
-single:
-	CMPQ   CX, $+16
-	JL     singleEnd
-	VPXORD Z5, Z5, Z5
-	LEAQ   (BX)(AX*1), R8
-	MOVQ   DI, R9
-	TESTQ  R9, R9
-	JZ     oneRowEnd
-
-oneRow:
-	VMOVUPS (R8), Z0
-	VADDPS  Z0, Z5, Z5
-	ADDQ    SI, R8
-	DECQ    R9
-	JNZ     oneRow
-
-oneRowEnd:
-	VMOVUPS (DX)(AX*1), Z0
-	VADDPS  Z0, Z5, Z0
-	VMOVUPS Z0, (DX)(AX*1)
-	ADDQ    $+64, AX
-	SUBQ    $+16, CX
-	JMP     single
-
-singleEnd:
-	TESTQ  CX, CX
-	JZ     done
-	MOVQ   $0xffffffff, R8
-	BZHIQ  CX, R8, R8
-	KMOVW  R8, K1
-	VPXORD Z6, Z6, Z6
-	LEAQ   (BX)(AX*1), CX
-	MOVQ   DI, BX
-	TESTQ  BX, BX
-	JZ     lastRowEnd
-
-lastRow:
-	VMOVUPS.Z (CX), K1, Z0
-	VADDPS    Z0, Z6, Z6
-	ADDQ      SI, CX
-	DECQ      BX
-	JNZ       lastRow
-
-lastRowEnd:
-	VMOVUPS.Z (DX)(AX*1), K1, Z0
-	VADDPS    Z0, Z6, Z0
-	VMOVUPS   Z0, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func columnMaxAVX512(m []float32, s []float32, ld int, rows int)
-// Requires: AVX, AVX512F
-TEXT ·columnMaxAVX512(SB), NOSPLIT, $0-64
-	MOVQ m_base+0(FP), DX
-	MOVQ s_base+24(FP), BX
-	MOVQ m_len+8(FP), CX
-	XORQ AX, AX
-	MOVQ ld+48(FP), SI
-	SHLQ $0x02, SI
-	MOVQ rows+56(FP), DI
-
-columns:
-	CMPQ    CX, $+16
-	JL      columnsEnd
-	VMOVUPS (DX)(AX*1), Z0
-	LEAQ    (BX)(AX*1), R8
-	MOVQ    DI, R9
-	TESTQ   R9, R9
-	JZ      rowsEnd
-
-rows:
-	VMAXPS (R8), Z0, Z0
-	ADDQ   SI, R8
-	DECQ   R9
-	JNZ    rows
-
-rowsEnd:
-	VMOVUPS Z0, (DX)(AX*1)
-	ADDQ    $+64, AX
-	SUBQ    $+16, CX
-	JMP     columns
-
-columnsEnd:
-	VZEROUPPER
-	RET
-
-// func columnExpAVX512(l []float32, s []float32, m []float32, ld int, rows int)
-// Requires: AVX, AVX512F
-TEXT ·columnExpAVX512(SB), NOSPLIT, $0-88
-	MOVQ l_base+0(FP), DX
-	MOVQ s_base+24(FP), BX
-	MOVQ m_base+48(FP), SI
-	MOVQ l_len+8(FP), CX
-	XORQ AX, AX
-	MOVQ ld+72(FP), DI
-	SHLQ $0x02, DI
-	MOVQ rows+80(FP), R8
-
-columns:
-	CMPQ    CX, $+16
-	JL      columnsEnd
-	VMOVUPS (DX)(AX*1), Z0
-	VMOVUPS (SI)(AX*1), Z1
-	LEAQ    (BX)(AX*1), R9
-	MOVQ    R8, R10
-	TESTQ   R10, R10
-	JZ      rowsEnd
-
-rows:
-	VMOVUPS     (R9), Z2
-	VSUBPS      Z1, Z2, Z2
-	VMOVUPS     constantsAVX512<>+0(SB), Z3
-	VMAXPS      Z2, Z3, Z2
-	VMOVUPS     constantsAVX512<>+64(SB), Z3
-	VMINPS      Z2, Z3, Z2
-	VMULPS      constantsAVX512<>+128(SB), Z2, Z3
-	VRNDSCALEPS $0x08, Z3, Z3
-	VFMADD231PS constantsAVX512<>+192(SB), Z3, Z2
-	VFMADD231PS constantsAVX512<>+256(SB), Z3, Z2
-	VMOVUPS     constantsAVX512<>+320(SB), Z4
-	VFMADD213PS constantsAVX512<>+384(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+448(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+512(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+576(SB), Z2, Z4
-	VFMADD213PS constantsAVX512<>+640(SB), Z2, Z4
-	VMULPS      Z2, Z2, Z5
-	VFMADD213PS Z2, Z5, Z4
-	VADDPS      constantsAVX512<>+704(SB), Z4, Z2
-	VSCALEFPS   Z3, Z2, Z2
-	VMOVUPS     Z2, (R9)
-	VADDPS      Z2, Z0, Z0
-	ADDQ        DI, R9
-	DECQ        R10
-	JNZ         rows
-
-rowsEnd:
-	VMOVUPS Z0, (DX)(AX*1)
-	ADDQ    $+64, AX
-	SUBQ    $+16, CX
-	JMP     columns
-
-columnsEnd:
-	VZEROUPPER
-	RET
-
-// func columnGradAVX512(s []float32, d []float32, lse []float32, delta []float32, ld int, rows int, scale float32)
-// Requires: AVX, AVX512F
-TEXT ·columnGradAVX512(SB), NOSPLIT, $0-116
-	MOVQ         lse_base+48(FP), DX
-	MOVQ         delta_base+72(FP), BX
-	MOVQ         s_base+0(FP), SI
-	MOVQ         d_base+24(FP), DI
-	MOVQ         lse_len+56(FP), CX
-	XORQ         AX, AX
-	MOVQ         ld+96(FP), R8
-	SHLQ         $0x02, R8
-	MOVQ         rows+104(FP), R9
-	VBROADCASTSS scale+112(FP), Z0
-
-columns:
-	CMPQ    CX, $+16
-	JL      columnsEnd
-	VMOVUPS (DX)(AX*1), Z1
-	VMOVUPS (BX)(AX*1), Z2
-	LEAQ    (SI)(AX*1), R10
-	LEAQ    (DI)(AX*1), R11
-	MOVQ    R9, R12
-	TESTQ   R12, R12
-	JZ      rowsEnd
-
-rows:
-	VMOVUPS     (R10), Z3
-	VSUBPS      Z1, Z3, Z3
-	VMOVUPS     constantsAVX512<>+0(SB), Z4
-	VMAXPS      Z3, Z4, Z3
-	VMOVUPS     constantsAVX512<>+64(SB), Z4
-	VMINPS      Z3, Z4, Z3
-	VMULPS      constantsAVX512<>+128(SB), Z3, Z4
-	VRNDSCALEPS $0x08, Z4, Z4
-	VFMADD231PS constantsAVX512<>+192(SB), Z4, Z3
-	VFMADD231PS constantsAVX512<>+256(SB), Z4, Z3
-	VMOVUPS     constantsAVX512<>+320(SB), Z5
-	VFMADD213PS constantsAVX512<>+384(SB), Z3, Z5
-	VFMADD213PS constantsAVX512<>+448(SB), Z3, Z5
-	VFMADD213PS constantsAVX512<>+512(SB), Z3, Z5
-	VFMADD213PS constantsAVX512<>+576(SB), Z3, Z5
-	VFMADD213PS constantsAVX512<>+640(SB), Z3, Z5
-	VMULPS      Z3, Z3, Z6
-	VFMADD213PS Z3, Z6, Z5
-	VADDPS      constantsAVX512<>+704(SB), Z5, Z3
-	VSCALEFPS   Z4, Z3, Z3
-	VMOVUPS     Z3, (R10)
-	VMOVUPS     (R11), Z4
-	VSUBPS      Z2, Z4, Z4
-	VMULPS      Z3, Z0, Z3
-	VMULPS      Z4, Z3, Z3
-	VMOVUPS     Z3, (R11)
-	ADDQ        R8, R10
-	ADDQ        R8, R11
-	DECQ        R12
-	JNZ         rows
-
-rowsEnd:
-	ADDQ $+64, AX
-	SUBQ $+16, CX
-	JMP  columns
-
-columnsEnd:
-	VZEROUPPER
-	RET
-
-// func adamWAVX512(p []float32, m []float32, v []float32, g []float32, k *[8]float32)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·adamWAVX512(SB), NOSPLIT, $0-104
-	MOVQ         p_base+0(FP), DX
-	MOVQ         m_base+24(FP), BX
-	MOVQ         v_base+48(FP), SI
-	MOVQ         g_base+72(FP), DI
-	MOVQ         p_len+8(FP), CX
-	XORQ         AX, AX
-	MOVQ         k+96(FP), R8
-	VBROADCASTSS (R8), Z0
-	VBROADCASTSS 4(R8), Z1
-	VBROADCASTSS 8(R8), Z2
-	VBROADCASTSS 12(R8), Z3
-	VBROADCASTSS 16(R8), Z4
-	VBROADCASTSS 20(R8), Z5
-	VBROADCASTSS 24(R8), Z6
-	VBROADCASTSS 28(R8), Z7
-
-single:
-	CMPQ         CX, $+16
-	JL           singleEnd
-	VMOVUPS      (DI)(AX*1), Z8
-	VMOVUPS      (BX)(AX*1), Z9
-	VMOVUPS      (SI)(AX*1), Z10
-	VMULPS       Z0, Z8, Z8
-	VSUBPS       Z9, Z8, Z11
-	VFMADD231PS  Z2, Z11, Z9
-	VMOVUPS      Z9, (BX)(AX*1)
-	VMULPS       Z3, Z10, Z10
-	VMULPS       Z8, Z8, Z8
-	VFMADD231PS  Z8, Z4, Z10
-	VMOVUPS      Z10, (SI)(AX*1)
-	VSQRTPS      Z10, Z8
-	VFMADD213PS  Z6, Z5, Z8
-	VMOVUPS      (DX)(AX*1), Z10
-	VMULPS       Z1, Z10, Z10
-	VDIVPS       Z8, Z9, Z8
-	VFNMADD231PS Z8, Z7, Z10
-	VMOVUPS      Z10, (DX)(AX*1)
-	ADDQ         $+64, AX
-	SUBQ         $+16, CX
-	JMP          single
-
-singleEnd:
-	TESTQ        CX, CX
-	JZ           done
-	MOVQ         $0xffffffff, R8
-	BZHIQ        CX, R8, R8
-	KMOVW        R8, K1
-	VMOVUPS.Z    (DI)(AX*1), K1, Z8
-	VMOVUPS.Z    (BX)(AX*1), K1, Z9
-	VMOVUPS.Z    (SI)(AX*1), K1, Z10
-	VMULPS       Z0, Z8, Z0
-	VSUBPS       Z9, Z0, Z8
-	VFMADD231PS  Z2, Z8, Z9
-	VMOVUPS      Z9, K1, (BX)(AX*1)
-	VMULPS       Z3, Z10, Z2
-	VMULPS       Z0, Z0, Z0
-	VFMADD231PS  Z0, Z4, Z2
-	VMOVUPS      Z2, K1, (SI)(AX*1)
-	VSQRTPS      Z2, Z0
-	VFMADD213PS  Z6, Z5, Z0
-	VMOVUPS.Z    (DX)(AX*1), K1, Z2
-	VMULPS       Z1, Z2, Z1
-	VDIVPS       Z0, Z9, Z0
-	VFNMADD231PS Z0, Z7, Z1
-	VMOVUPS      Z1, K1, (DX)(AX*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func dropoutAVX512(y []float32, x []float32, block uint64, k *[6]uint32)
-// Requires: AVX, AVX512F
-TEXT ·dropoutAVX512(SB), NOSPLIT, $0-64
-	MOVQ         y_base+0(FP), DX
-	MOVQ         x_base+24(FP), BX
-	MOVQ         y_len+8(FP), CX
-	XORQ         AX, AX
-	MOVQ         k+56(FP), SI
-	VPBROADCASTQ block+48(FP), Z0
-	VPADDQ       blocksAVX512<>+0(SB), Z0, Z0
-
-group:
-	CMPQ         CX, $+32
-	JL           groupEnd
-	VPBROADCASTD (SI), Z1
-	VPBROADCASTD 4(SI), Z2
-	VPBROADCASTD 8(SI), Z3
-	VPBROADCASTD 12(SI), Z4
-	VPSRLQ       $0x20, Z0, Z5
-	VPMULUDQ     constantsAVX512<>+3200(SB), Z0, Z6
-	VPMULUDQ     constantsAVX512<>+3264(SB), Z3, Z3
-	VPSRLQ       $0x20, Z6, Z7
-	VPSRLQ       $0x20, Z3, Z8
-	VPTERNLOGD   $0x96, Z5, Z1, Z8
-	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+3328(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3392(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3200(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+3264(SB), Z7, Z5
-	VPSRLQ       $0x20, Z4, Z7
-	VPSRLQ       $0x20, Z5, Z8
-	VPTERNLOGD   $0x96, Z3, Z1, Z8
-	VPTERNLOGD   $0x96, Z6, Z2, Z7
-	VPADDD       constantsAVX512<>+3328(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3392(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3200(SB), Z8, Z3
-	VPMULUDQ     constantsAVX512<>+3264(SB), Z7, Z6
-	VPSRLQ       $0x20, Z3, Z7
-	VPSRLQ       $0x20, Z6, Z8
-	VPTERNLOGD   $0x96, Z5, Z1, Z8
-	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+3328(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3392(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3200(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+3264(SB), Z7, Z5
-	VPSRLQ       $0x20, Z4, Z7
-	VPSRLQ       $0x20, Z5, Z8
-	VPTERNLOGD   $0x96, Z6, Z1, Z8
-	VPTERNLOGD   $0x96, Z3, Z2, Z7
-	VPADDD       constantsAVX512<>+3328(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3392(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3200(SB), Z8, Z3
-	VPMULUDQ     constantsAVX512<>+3264(SB), Z7, Z6
-	VPSRLQ       $0x20, Z3, Z7
-	VPSRLQ       $0x20, Z6, Z8
-	VPTERNLOGD   $0x96, Z5, Z1, Z8
-	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+3328(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3392(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3200(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+3264(SB), Z7, Z5
-	VPSRLQ       $0x20, Z4, Z7
-	VPSRLQ       $0x20, Z5, Z8
-	VPTERNLOGD   $0x96, Z6, Z1, Z8
-	VPTERNLOGD   $0x96, Z3, Z2, Z7
-	VPADDD       constantsAVX512<>+3328(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3392(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3200(SB), Z8, Z3
-	VPMULUDQ     constantsAVX512<>+3264(SB), Z7, Z6
-	VPSRLQ       $0x20, Z3, Z7
-	VPSRLQ       $0x20, Z6, Z8
-	VPTERNLOGD   $0x96, Z5, Z1, Z8
-	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+3328(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3392(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3200(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+3264(SB), Z7, Z5
-	VPSRLQ       $0x20, Z4, Z7
-	VPSRLQ       $0x20, Z5, Z8
-	VPTERNLOGD   $0x96, Z6, Z1, Z8
-	VPTERNLOGD   $0x96, Z3, Z2, Z7
-	VPADDD       constantsAVX512<>+3328(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3392(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3200(SB), Z8, Z3
-	VPMULUDQ     constantsAVX512<>+3264(SB), Z7, Z6
-	VPSRLQ       $0x20, Z3, Z7
-	VPSRLQ       $0x20, Z6, Z8
-	VPTERNLOGD   $0x96, Z5, Z1, Z8
-	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+3328(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3392(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3200(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+3264(SB), Z7, Z5
-	VPSRLQ       $0x20, Z4, Z7
-	VPSRLQ       $0x20, Z5, Z8
-	VPTERNLOGD   $0x96, Z6, Z1, Z8
-	VPTERNLOGD   $0x96, Z3, Z2, Z7
-	VPMOVZXDQ    constantsAVX512<>+3456(SB), Z1
-	VPADDQ       Z1, Z0, Z0
-	VPSLLQ       $0x20, Z8, Z1
-	VPSRLQ       $0x20, Z1, Z1
-	VPSLLQ       $0x20, Z5, Z2
-	VPORD        Z2, Z1, Z1
-	VPSLLQ       $0x20, Z7, Z2
-	VPSRLQ       $0x20, Z2, Z2
-	VPSLLQ       $0x20, Z4, Z3
-	VPORD        Z3, Z2, Z2
-	VPUNPCKLQDQ  Z2, Z1, Z3
-	VPUNPCKHQDQ  Z2, Z1, Z1
-	VMOVUPS      (BX)(AX*1), Z2
-	VPBROADCASTD 16(SI), Z4
-	VPBROADCASTD 20(SI), Z5
-	VPCMPUD      $0x05, Z4, Z3, K1
-	VMULPS.Z     Z5, Z2, K1, Z2
-	VMOVUPS      Z2, (DX)(AX*1)
-	VMOVUPS      64(BX)(AX*1), Z2
-	VPBROADCASTD 16(SI), Z3
-	VPBROADCASTD 20(SI), Z4
-	VPCMPUD      $0x05, Z3, Z1, K1
-	VMULPS.Z     Z4, Z2, K1, Z1
-	VMOVUPS      Z1, 64(DX)(AX*1)
-	ADDQ         $+128, AX
-	SUBQ         $+32, CX
-	JMP          group
-
-groupEnd:
 	VZEROUPPER
 	RET
 

@@ -6,7 +6,6 @@ import "math"
 var genericInner = &inner{
 	isa: Generic, mr: genericTile, nr: genericTile,
 	tile: tileGeneric, dots: dotsGeneric, transpose: transposeGeneric,
-	roundBF16: each(roundBF16Generic),
 
 	exp: each(expGeneric), tanh: each(tanhGeneric), sigmoid: each(sigmoidGeneric), erf: each(erfGeneric),
 	geluTanh: each(geluTanhGeneric), geluErf: each(geluErfGeneric), silu: each(siluGeneric),
@@ -21,6 +20,8 @@ var genericInner = &inner{
 	adamW: adamWGeneric, dropout: dropoutGeneric,
 	columnSum: columnSumGeneric, columnMax: columnMaxGeneric,
 	columnExp: columnExpGeneric, columnGrad: columnGradGeneric,
+
+	roundBF16: each(roundBF16Generic),
 
 	mulAdds: mulAddsGeneric, chains: len(starts), triad: triadGeneric,
 }

@@ -13,11 +13,6 @@ type inner struct {
 	// transpose sets dst[c*ldd+r] = src[r*lds+c] for r < rows, c < cols.
 	transpose func(dst []float32, ldd int, src []float32, lds, rows, cols int)
 
-	// pairs are the loops for bf16, nil where the processor lacks them; roundBF16
-	// rounds to bf16.
-	pairs     *pairLoops
-	roundBF16 func(y, x []float32)
-
 	exp, tanh, sigmoid, erf             func(y, x []float32)
 	geluTanh, geluErf, silu             func(y, x []float32)
 	geluTanhGrad, geluErfGrad, siluGrad func(dx, dy, x []float32)
@@ -40,6 +35,11 @@ type inner struct {
 	columnMax                           func(m, s []float32, ld, rows int)
 	columnExp                           func(l, s, m []float32, ld, rows int)
 	columnGrad                          columnGradFunc
+
+	// pairs are the loops for bf16, nil where the processor lacks them; roundBF16
+	// rounds to bf16.
+	pairs     *pairLoops
+	roundBF16 func(y, x []float32)
 
 	// mulAdds runs n rounds of z = z x + y on chains numbers, zero at first,
 	// and gives their sum.

@@ -23,7 +23,6 @@ func init() {
 var avx512Inner = &inner{
 	isa: AVX512, mr: 8, nr: 48,
 	tile: tileAVX512, dots: dotsAVX512, transpose: transposeAVX512Blocks,
-	roundBF16: roundBF16AVX512,
 
 	exp: expAVX512, tanh: tanhAVX512, sigmoid: sigmoidAVX512, erf: erfAVX512,
 	geluTanh: geluTanhAVX512, geluErf: geluErfAVX512, silu: siluAVX512,
@@ -39,13 +38,14 @@ var avx512Inner = &inner{
 	columnSum: columnSumAVX512, columnMax: columnMaxAVX512,
 	columnExp: columnExpAVX512, columnGrad: columnGradAVX512,
 
+	roundBF16: roundBF16AVX512,
+
 	mulAdds: mulAddsAVX512, chains: 384, triad: triadAVX512,
 }
 
 var avx2Inner = &inner{
 	isa: AVX2, mr: 6, nr: 16,
 	tile: tileAVX2, dots: dotsAVX2, transpose: transposeAVX2Blocks,
-	roundBF16: roundBF16AVX2,
 
 	exp: expAVX2, tanh: tanhAVX2, sigmoid: sigmoidAVX2, erf: erfAVX2,
 	geluTanh: geluTanhAVX2, geluErf: geluErfAVX2, silu: siluAVX2,
@@ -60,6 +60,8 @@ var avx2Inner = &inner{
 	adamW: adamWAVX2, dropout: dropoutAVX2,
 	columnSum: columnSumAVX2, columnMax: columnMaxAVX2,
 	columnExp: columnExpAVX2, columnGrad: columnGradAVX2,
+
+	roundBF16: roundBF16AVX2,
 
 	mulAdds: mulAddsAVX2, chains: 96, triad: triadAVX2,
 }
