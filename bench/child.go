@@ -10,21 +10,31 @@ import (
 	"time"
 )
 
-// A child reads a [workload] and then requests, and answers each with a reply;
-// the first once its runner is ready. All are JSON objects.
+// A child reads a [setup] and then requests, and answers each with a reply; the
+// first once its runner is ready. All are JSON objects.
 type request struct {
-	Steps int `json:"steps"` // to run now
+	Steps   int  `json:"steps"`             // to run now
+	Limit   bool `json:"limit,omitempty"`   // measure what the processor does at most, before and after
+	Profile bool `json:"profile,omitempty"` // tell where the time of the steps goes, instead of their losses
 }
 
 type reply struct {
-	Tokens  int       `json:"tokens"`            // a step
-	FLOPs   float64   `json:"flops"`             // a step
-	Seconds []float64 `json:"seconds,omitempty"` // of each step that was run
-	Losses  []float64 `json:"losses,omitempty"`  // of each step that was run
-	Alloc   uint64    `json:"alloc_bytes"`       // by all these steps
-	Peak    int64     `json:"peak_bytes"`        // resident, so far; 0 where the system does not tell
-	Error   string    `json:"error,omitempty"`   // with which the child ends
+	Seconds []float64    `json:"seconds,omitempty"`     // of each step that was run
+	Losses  []float64    `json:"losses,omitempty"`      // of each step that was run
+	Alloc   uint64       `json:"alloc_bytes,omitempty"` // by all these steps
+	Peak    int64        `json:"peak_bytes"`            // resident, so far; 0 where the system does not tell
+	Limit   float64      `json:"limit,omitempty"`       // billions of floating-point operations a second; 0 if not measured
+	Profile []KernelTime `json:"profile,omitempty"`
+	Version string       `json:"version,omitempty"` // of the peer, in the first reply
+	failure
 }
+
+// failure ends a child.
+type failure struct {
+	Error string `json:"error,omitempty"`
+}
+
+func (f failure) fault() string { return f.Error }
 
 // Child is the process that [Train] starts for each side. It makes the runner
 // named kind for the workload it reads from stdin, runs as many steps as each
@@ -42,7 +52,7 @@ func serve(newRunner func(workload) (Runner, error), stdin io.Reader, stdout io.
 	in, out := json.NewDecoder(stdin), json.NewEncoder(stdout)
 	answer := func(r reply, err error) error {
 		if err != nil {
-			r = reply{Error: err.Error()}
+			r = reply{failure: failure{err.Error()}}
 		}
 		return errors.Join(err, out.Encode(r))
 	}
@@ -55,7 +65,7 @@ func serve(newRunner func(workload) (Runner, error), stdin io.Reader, stdout io.
 		return answer(reply{}, err)
 	}
 	defer func() { err = errors.Join(err, runner.Close()) }()
-	if err := answer(measure(runner, 0)); err != nil {
+	if err := answer(reply{Peak: peakMemory()}, nil); err != nil {
 		return err
 	}
 	for {
@@ -66,15 +76,44 @@ func serve(newRunner func(workload) (Runner, error), stdin io.Reader, stdout io.
 		case err != nil:
 			return fmt.Errorf("bench: reading a request: %w", err)
 		}
-		if err := answer(measure(runner, q.Steps)); err != nil {
+		if err := answer(comply(runner, q)); err != nil {
 			return err
 		}
 	}
 }
 
+// comply does what a request asks for.
+func comply(runner Runner, q request) (r reply, err error) {
+	before, err := limit(runner, q)
+	if err != nil {
+		return reply{}, err
+	}
+	if q.Profile {
+		r, err = profile(runner, q.Steps)
+	} else {
+		r, err = measure(runner, q.Steps)
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	after, err := limit(runner, q)
+	r.Limit = max(before, after)
+	return r, err
+}
+
+// limit measures what the processor does at most, if it is asked for and the
+// runner can.
+func limit(runner Runner, q request) (float64, error) {
+	p, ok := runner.(peaker)
+	if !q.Limit || !ok {
+		return 0, nil
+	}
+	return p.Peak()
+}
+
 // measure runs steps.
 func measure(runner Runner, steps int) (reply, error) {
-	r := reply{Tokens: runner.Tokens(), FLOPs: runner.FLOPs()}
+	var r reply
 	before := allocated()
 	for range steps {
 		start := time.Now()
@@ -91,6 +130,16 @@ func measure(runner Runner, steps int) (reply, error) {
 	}
 	r.Alloc, r.Peak = allocated()-before, peakMemory()
 	return r, nil
+}
+
+// profile runs steps and tells where their time went.
+func profile(runner Runner, steps int) (reply, error) {
+	p, ok := runner.(profiler)
+	if !ok {
+		return reply{}, errors.New("bench: this side cannot tell where its time goes")
+	}
+	times, err := p.Profile(steps)
+	return reply{Profile: times}, err
 }
 
 // allocated returns the bytes that were ever allocated on the heap.

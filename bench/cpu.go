@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -17,7 +18,12 @@ import (
 type CPUOptions struct {
 	Threads int  // at most; default as many as this process uses
 	Large   bool // also GEMM with 4,096 rows, and of the head
-	JSON    bool // one JSON object a line instead of a table
+	// OpenBLAS measures matrix products on OpenBLAS too: on Library, or on the
+	// system's if it is empty.
+	OpenBLAS bool
+	Library  string
+	SVG      string // file to write a chart to; empty for none
+	JSON     bool   // one JSON object a line instead of a table
 }
 
 // CPU measures the kernels at the sizes of GPT-2 124M beside what the machine
@@ -39,6 +45,10 @@ type CPUOptions struct {
 // from after it. A share above 1 means that the machine was slower at both
 // times.
 //
+// With OpenBLAS, matrix products are measured in turns with its own: Peers has the
+// ratio, and at the end a result for each number of rows and threads sums the
+// ratios up by their geometric mean and the worst.
+//
 // Names tell the sizes and end in the threads. Of a product C = A B they are
 // those of C and then the depth: gemm-fp32-NT-1024x768x3072-2t has C [1024, 768]
 // and transposes its second operand, as an input gradient does.
@@ -50,14 +60,28 @@ func CPU(ctx context.Context, o CPUOptions, stdout io.Writer) error {
 	return measureCPU(ctx, o, stdout, sizes, stopwatch)
 }
 
-func measureCPU(ctx context.Context, o CPUOptions, stdout io.Writer, sizes cpuSizes, clock clock) error {
+func measureCPU(ctx context.Context, o CPUOptions, stdout io.Writer, sizes cpuSizes, clock clock) (err error) {
 	if o.Threads < 0 {
 		return fmt.Errorf("bench: %d threads: they cannot be negative", o.Threads)
 	}
-	s := &cpuSuite{ctx: ctx, sizes: sizes, clock: clock, emit: figures(stdout)}
+	if err := checkChart(o.SVG); err != nil {
+		return err
+	}
+	write := figures(stdout, o.OpenBLAS)
 	if o.JSON {
 		lines := json.NewEncoder(stdout)
-		s.emit = func(r Result) error { return lines.Encode(r) }
+		write = func(r Result) error { return lines.Encode(r) }
+	}
+	var results []Result
+	s := &cpuSuite{ctx: ctx, sizes: sizes, clock: clock, emit: func(r Result) error {
+		results = append(results, r)
+		return write(r)
+	}}
+	if o.OpenBLAS {
+		if s.blas, err = startBLAS(ctx, o.Library); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.blas.close()) }()
 	}
 	for _, threads := range []int{1, cmp.Or(o.Threads, runtime.GOMAXPROCS(0))} {
 		if len(s.pools) == 0 || threads > 1 {
@@ -66,7 +90,10 @@ func measureCPU(ctx context.Context, o CPUOptions, stdout io.Writer, sizes cpuSi
 			s.pools = append(s.pools, p)
 		}
 	}
-	return s.run()
+	if err := s.run(); err != nil {
+		return err
+	}
+	return writeChart(o.SVG, cpuChart(results, machineName(s.pools[len(s.pools)-1].Threads())))
 }
 
 // cpuSuite is one run of the suite.
@@ -78,6 +105,8 @@ type cpuSuite struct {
 	limits [bounds]job
 	peaks  [bounds][]float64 // the limits when last measured, by pool
 	emit   func(Result) error
+	blas   *blas // nil if not asked for
+	duels  []duels
 }
 
 // job is a loop to be measured.
@@ -86,6 +115,10 @@ type job struct {
 	name  string
 	work  float64 // floating-point operations or bytes
 	run   func(p *kernel.Pool)
+
+	// Of a matrix product:
+	product *kernel.GemmArgs
+	rows    int // tokens at once
 }
 
 // rate is in billions a second.
@@ -103,6 +136,11 @@ func (s *cpuSuite) run() error {
 			return err
 		}
 	}
+	for _, d := range s.duels {
+		if err := s.emit(d.summary(s.blas.name)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -112,14 +150,14 @@ func (s *cpuSuite) group(prepare func(a *arena) []job) error {
 	var operands arena
 	defer operands.free()
 	jobs := prepare(&operands)
-	values := make([][]float64, len(jobs)) // by pool
+	values, ratios := make([][]float64, len(jobs)), make([][]float64, len(jobs)) // by pool
 	for i, j := range jobs {
 		for _, p := range s.pools {
-			times, err := s.times(j, p)
+			times, ratio, err := s.measure(j, p)
 			if err != nil {
 				return err
 			}
-			values[i] = append(values[i], j.rate(median(times)))
+			values[i], ratios[i] = append(values[i], j.rate(median(times))), append(ratios[i], ratio)
 		}
 	}
 	before := s.peaks
@@ -131,7 +169,7 @@ func (s *cpuSuite) group(prepare func(a *arena) []job) error {
 		for n, p := range s.peaks[j.bound] {
 			peaks[n] = max(peaks[n], p)
 		}
-		if err := s.report(j, values[i], peaks); err != nil {
+		if err := s.report(j, values[i], peaks, ratios[i]); err != nil {
 			return err
 		}
 	}
@@ -153,13 +191,29 @@ func (s *cpuSuite) renew(jobs []job) (err error) {
 	return nil
 }
 
-// report writes the values of a job beside its limits, both by pool.
-func (s *cpuSuite) report(j job, values, limits []float64) error {
+// measure gives the seconds of repetitions, and for a product that OpenBLAS
+// computes too the ratio, else 0.
+func (s *cpuSuite) measure(j job, p *kernel.Pool) (times []float64, ratio float64, err error) {
+	if s.blas != nil && j.product != nil {
+		return s.duel(j, p)
+	}
+	times, err = s.times(j, p)
+	return times, 0, err
+}
+
+// report writes the values of a job beside its limits and, of products, its
+// ratios to OpenBLAS; all by pool.
+func (s *cpuSuite) report(j job, values, limits, ratios []float64) error {
 	for n, p := range s.pools {
-		if err := s.emit(Result{
+		r := Result{
 			Suite: "cpu", Name: fmt.Sprintf("%s-%dt", j.name, p.Threads()),
 			Value: values[n], Unit: j.bound.unit(), OfPeak: values[n] / limits[n],
-		}); err != nil {
+		}
+		if len(ratios) > 0 && ratios[n] > 0 {
+			r.Peers = map[string]float64{openBLAS: ratios[n]}
+			s.record(j, p.Threads(), r.Name, ratios[n])
+		}
+		if err := s.emit(r); err != nil {
 			return err
 		}
 	}

@@ -35,9 +35,9 @@ func (s *cpuSuite) probes(a *arena) [bounds]job {
 	all := a.floats(3 * n)
 	return [bounds]job{
 		s.multiplyAdds(kernel.ActiveISA()),
-		{reads, "memory-read", traffic(3 * n), func(p *kernel.Pool) { kernel.Sum(p, all) }},
-		{streams, "memory-triad", traffic(3 * n), func(p *kernel.Pool) { kernel.Triad(p, all[:n], all[n:2*n], all[2*n:], 0.5) }},
-		{updates, "memory-update", traffic(6 * n), func(p *kernel.Pool) { kernel.Scale(p, all, all, -1) }},
+		{bound: reads, name: "memory-read", work: traffic(3 * n), run: func(p *kernel.Pool) { kernel.Sum(p, all) }},
+		{bound: streams, name: "memory-triad", work: traffic(3 * n), run: func(p *kernel.Pool) { kernel.Triad(p, all[:n], all[n:2*n], all[2*n:], 0.5) }},
+		{bound: updates, name: "memory-update", work: traffic(6 * n), run: func(p *kernel.Pool) { kernel.Scale(p, all, all, -1) }},
 	}
 }
 
@@ -47,7 +47,7 @@ func (s *cpuSuite) multiplyAdds(isa kernel.ISA) job {
 		flops, _, _ := kernel.MulAdds(p, isa, s.sizes.rounds, 0.5, 1)
 		return flops
 	}
-	return job{operations, "fma-fp32-" + string(isa), run(s.pools[0]), func(p *kernel.Pool) { run(p) }}
+	return job{bound: operations, name: "fma-fp32-" + string(isa), work: run(s.pools[0]), run: func(p *kernel.Pool) { run(p) }}
 }
 
 // peak is what the fastest repetition of a probe reaches, by pool.
@@ -73,7 +73,7 @@ func (s *cpuSuite) measureLimits(a *arena) error {
 			return err
 		}
 		s.peaks[b] = peaks
-		if err := s.report(probe, peaks, peaks); err != nil {
+		if err := s.report(probe, peaks, peaks, nil); err != nil {
 			return err
 		}
 	}
@@ -84,7 +84,7 @@ func (s *cpuSuite) measureLimits(a *arena) error {
 		if err != nil {
 			return err
 		}
-		if err := s.report(probe, peaks, s.peaks[operations]); err != nil {
+		if err := s.report(probe, peaks, s.peaks[operations], nil); err != nil {
 			return err
 		}
 	}

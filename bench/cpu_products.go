@@ -32,18 +32,21 @@ func linear(a *arena, rows, in, out int) []job {
 	x, w, y := a.floats(rows*in), a.floats(in*out), a.floats(rows*out)
 	dx, dw := a.floats(rows*in), a.floats(in*out)
 	return []job{
-		gemm("NN", kernel.GemmArgs{M: rows, N: out, K: in, A: x, LDA: in, B: w, LDB: out, C: y, LDC: out}),
-		gemm("NT", kernel.GemmArgs{M: rows, N: in, K: out, A: y, LDA: out, B: w, LDB: out, TransB: true, C: dx, LDC: in}),
-		gemm("TN", kernel.GemmArgs{M: in, N: out, K: rows, A: x, LDA: in, TransA: true, B: y, LDB: out, C: dw, LDC: out}),
+		gemm(rows, "NT", kernel.GemmArgs{M: rows, N: in, K: out, A: y, LDA: out, B: w, LDB: out, TransB: true, C: dx, LDC: in}),
+		gemm(rows, "TN", kernel.GemmArgs{M: in, N: out, K: rows, A: x, LDA: in, TransA: true, B: y, LDB: out, C: dw, LDC: out}),
+		// Last, as y is no longer random then, and its elements no longer repeat.
+		gemm(rows, "NN", kernel.GemmArgs{M: rows, N: out, K: in, A: x, LDA: in, B: w, LDB: out, C: y, LDC: out}),
 	}
 }
 
-func gemm(form string, g kernel.GemmArgs) job {
+func gemm(rows int, form string, g kernel.GemmArgs) job {
 	return job{
 		bound: operations,
 		name:  fmt.Sprintf("gemm-fp32-%s-%dx%dx%d", form, g.M, g.N, g.K),
 		work:  2 * float64(g.M) * float64(g.N) * float64(g.K),
 		run:   func(p *kernel.Pool) { kernel.Gemm(p, g) },
+
+		product: &g, rows: rows,
 	}
 }
 
@@ -63,7 +66,7 @@ func (z *cpuSizes) attention(a *arena) []job {
 	product := 2 * float64(d) * float64(b*h) * float64(t*(t+1)/2)
 	size := fmt.Sprintf("B%d-H%d-T%d-D%d", b, h, t, d)
 	return []job{
-		{operations, "attention-fp32-" + size, 2 * product, func(p *kernel.Pool) { kernel.Attention(p, forward) }},
-		{operations, "attention-grad-fp32-" + size, 5 * product, func(p *kernel.Pool) { kernel.AttentionGrad(p, backward) }},
+		{bound: operations, name: "attention-fp32-" + size, work: 2 * product, run: func(p *kernel.Pool) { kernel.Attention(p, forward) }},
+		{bound: operations, name: "attention-grad-fp32-" + size, work: 5 * product, run: func(p *kernel.Pool) { kernel.AttentionGrad(p, backward) }},
 	}
 }

@@ -19,6 +19,7 @@ type cpuSizes struct {
 	rounds                    int           // of the loop of multiply-adds
 	repetitions               int           // of each measurement, at least
 	window                    time.Duration // that each measurement takes, at least
+	rest                      time.Duration // between the turns of two sides
 }
 
 // gpt2 are the sizes of GPT-2 124M, its vocabulary padded to a multiple of 48.
@@ -29,7 +30,7 @@ var gpt2 = cpuSizes{
 	width: 768, hidden: 3072, vocab: 50304,
 	batch: 4, heads: 12, tokens: 256, dim: 64,
 	elements: 24 << 20, lossRows: 1024, memory: 32 << 20, rounds: 1 << 20,
-	repetitions: 5, window: 60 * time.Millisecond,
+	repetitions: 5, window: 60 * time.Millisecond, rest: rest,
 }
 
 // groups are all that is measured.
@@ -43,10 +44,12 @@ func traffic(n int) float64 { return 4 * float64(n) }
 // arena holds operands until it is freed.
 type arena [][]float32
 
-// floats takes n random elements in [-1, 1) that repeat every 4,096: drawing all
-// of them would take longer than the kernels.
+// period is after how many elements operands repeat: drawing all of them would
+// take longer than the kernels.
+const period = 4096
+
+// floats takes n random elements in [-1, 1) that repeat.
 func (a *arena) floats(n int) []float32 {
-	const period = 4096
 	x := kernel.Alloc(n)
 	*a = append(*a, x)
 	r := rand.New(rand.NewPCG(seed, uint64(len(*a))))

@@ -15,8 +15,8 @@ func (z *cpuSizes) gelu(a *arena) []job {
 	x, y, dx := a.floats(n), a.floats(n), a.floats(n)
 	size := fmt.Sprintf("%dx%d", rows, z.hidden)
 	return []job{
-		{streams, "gelu-fp32-" + size, traffic(2 * n), func(p *kernel.Pool) { kernel.GELUTanh(p, y, x) }},
-		{streams, "gelu-grad-fp32-" + size, traffic(3 * n), func(p *kernel.Pool) { kernel.GELUTanhGrad(p, dx, y, x) }},
+		{bound: streams, name: "gelu-fp32-" + size, work: traffic(2 * n), run: func(p *kernel.Pool) { kernel.GELUTanh(p, y, x) }},
+		{bound: streams, name: "gelu-grad-fp32-" + size, work: traffic(3 * n), run: func(p *kernel.Pool) { kernel.GELUTanhGrad(p, dx, y, x) }},
 	}
 }
 
@@ -29,10 +29,10 @@ func (z *cpuSizes) layerNorm(a *arena) []job {
 	gamma, beta, dgamma, dbeta := a.floats(cols), a.floats(cols), a.floats(cols), a.floats(cols)
 	size := fmt.Sprintf("%dx%d", rows, cols)
 	return []job{
-		{streams, "layer-norm-fp32-" + size, traffic(2 * n), func(p *kernel.Pool) {
+		{bound: streams, name: "layer-norm-fp32-" + size, work: traffic(2 * n), run: func(p *kernel.Pool) {
 			kernel.LayerNorm(p, y, mean, rstd, x, gamma, beta, rows, cols, 1e-5)
 		}},
-		{streams, "layer-norm-grad-fp32-" + size, traffic(3 * n), func(p *kernel.Pool) {
+		{bound: streams, name: "layer-norm-grad-fp32-" + size, work: traffic(3 * n), run: func(p *kernel.Pool) {
 			kernel.LayerNormGrad(p, dx, dgamma, dbeta, y, x, gamma, mean, rstd, rows, cols, false)
 		}},
 	}
@@ -48,10 +48,10 @@ func (z *cpuSizes) crossEntropy(a *arena) []job {
 	scale := 1 / float64(rows)
 	size := fmt.Sprintf("%dx%d", rows, cols)
 	return []job{
-		{reads, "cross-entropy-fp32-" + size, traffic(rows * cols), func(p *kernel.Pool) {
+		{bound: reads, name: "cross-entropy-fp32-" + size, work: traffic(rows * cols), run: func(p *kernel.Pool) {
 			kernel.CrossEntropy(p, lse, logits, targets, cols, cols, scale)
 		}},
-		{updates, "cross-entropy-grad-fp32-" + size, traffic(2 * rows * cols), func(p *kernel.Pool) {
+		{bound: updates, name: "cross-entropy-grad-fp32-" + size, work: traffic(2 * rows * cols), run: func(p *kernel.Pool) {
 			kernel.CrossEntropyGrad(p, logits, logits, lse, targets, cols, cols, float32(scale))
 		}},
 	}
@@ -62,5 +62,5 @@ func (z *cpuSizes) adamW(a *arena) []job {
 	param, m, v, grad := a.floats(n), a.floats(n), a.floats(n), a.floats(n)
 	clear(v) // no square is negative
 	args := kernel.AdamWArgs{LR: learningRate, Beta1: beta1, Beta2: beta2, Eps: epsilon, WeightDecay: 0.1, Step: 10, GradScale: 1}
-	return []job{{updates, fmt.Sprintf("adamw-fp32-%d", n), traffic(7 * n), func(p *kernel.Pool) { kernel.AdamW(p, param, m, v, grad, args) }}}
+	return []job{{bound: updates, name: fmt.Sprintf("adamw-fp32-%d", n), work: traffic(7 * n), run: func(p *kernel.Pool) { kernel.AdamW(p, param, m, v, grad, args) }}}
 }

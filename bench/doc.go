@@ -1,20 +1,34 @@
 // Package bench measures Galvani beside its peers and beside the limits of the
 // machine, and reports [Result]s.
 //
-// The suite train ([Train]) runs training steps of one GPT on Galvani and on
-// Gorgonia's own TapeMachine (package tape). It is made to be fair:
+// The suite train ([Train]) runs training steps of a GPT on Galvani and on its
+// peers: Gorgonia's own TapeMachine (package tape), PyTorch where a Python has it,
+// and commands of the user's ([PeerCommand]). It is made to be fair:
 //
-//   - Both sides start from the same parameters and see the same data, and the
-//     losses they report must agree, so both do the same work.
+//   - Galvani and Gorgonia start from the same parameters and see the same data,
+//     and the losses they report must agree, so both do the same work. PyTorch
+//     trains the same model from parameters of its own: its loss must start near
+//     ln V and fall.
 //   - Each side runs in a process of its own, so that peak memory is its own and
 //     neither pays for the other's garbage. They take turns, round by round, one
-//     asleep while the other runs, so a change of the machine's speed meets both.
+//     asleep while the others run, so a change of the machine's speed meets all.
+//   - Peers run as they run best: PyTorch with fused attention and AdamW where its
+//     version has them, threads that do not fight OpenBLAS's, and a C library that
+//     keeps freed memory; no variable pins OpenBLAS to older kernels.
 //   - Figures are medians, ratios are taken within a round, and their spread is
 //     shown.
 //
-// The processes are this program again, started as "bench-child KIND"
-// ([Child]), which the program's main function must provide for.
+// The share of the peak is that of multiply-adds in registers, measured in our
+// process before and after each turn. Operations are counted by
+// [models.FLOPsPerToken], which does not halve causal attention though kernels
+// skip the half that is masked: at long sequences and small models it flatters.
+//
+// The processes of Galvani and Gorgonia are this program again, started as
+// "bench-child KIND" ([Child]), which the program's main function must provide
+// for; that of PyTorch is a script in Python (python/pytorch.py), which is part of
+// the program and speaks the same protocol.
 //
 // The suite cpu ([CPU]) measures the kernels of package kernel one by one, and
-// what the machine can do at most by loops that do nothing else, in the same run.
+// what the machine can do at most by loops that do nothing else, in the same run;
+// matrix products, if asked for, in turns with OpenBLAS (python/openblas.py).
 package bench

@@ -2,10 +2,13 @@ package bench
 
 import (
 	"context"
+	"fmt"
 	"runtime"
+	"time"
 
 	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/exec/cpu"
+	"github.com/galvani-ml/galvani/exec/cpu/kernel"
 	"github.com/galvani-ml/galvani/graph"
 	"github.com/galvani-ml/galvani/models"
 )
@@ -13,12 +16,16 @@ import (
 // galvani trains on Galvani's executor, on the processor.
 type galvani struct {
 	workload
-	backend *cpu.Backend
+	backend *timedBackend
 	machine *exec.Machine
+	probe   *kernel.Pool // for the limit
 	step    int
 }
 
 func newGalvani(w workload) (Runner, error) {
+	if w.Precision != "" {
+		return nil, fmt.Errorf("bench: Galvani does not compute in %q", w.Precision)
+	}
 	model, err := models.Build(w.config(), models.Options{Batch: w.Batch, Seq: w.Seq, Train: true})
 	if err != nil {
 		return nil, err
@@ -31,11 +38,12 @@ func newGalvani(w workload) (Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &galvani{workload: w, backend: backend}
+	g := &galvani{workload: w, backend: &timedBackend{Backend: backend}}
 	if err := g.initialize(stage); err != nil {
 		backend.Close()
 		return nil, err
 	}
+	g.probe = kernel.NewPool(backend.Threads())
 	return g, nil
 }
 
@@ -73,9 +81,41 @@ func (g *galvani) Step() (float64, error) {
 	return loss, err
 }
 
+// Peak runs multiply-adds in registers for a while. The fastest repetition
+// counts, as in [CPU].
+func (g *galvani) Peak() (float64, error) {
+	const rounds, window = 1 << 18, 30 * time.Millisecond
+	var peak float64
+	for start := time.Now(); time.Since(start) < window; {
+		before := time.Now()
+		flops, _, err := kernel.MulAdds(g.probe, kernel.ActiveISA(), rounds, 0.5, 1)
+		if err != nil {
+			return 0, err
+		}
+		peak = max(peak, flops/max(time.Since(before), 1).Seconds()/1e9)
+	}
+	return peak, nil
+}
+
+// Profile runs steps.
+func (g *galvani) Profile(steps int) ([]KernelTime, error) {
+	g.machine.Profile(true)
+	defer g.machine.Profile(false)
+	g.backend.reset(true)
+	defer g.backend.reset(false)
+	start := time.Now()
+	for range steps {
+		if _, err := g.Step(); err != nil {
+			return nil, err
+		}
+	}
+	return kernelTimes(g.machine.Times(), g.backend.times(), time.Since(start), steps), nil
+}
+
 // Close frees memory and threads.
 func (g *galvani) Close() error {
 	g.machine.Close()
 	g.backend.Close()
+	g.probe.Close()
 	return nil
 }

@@ -15,8 +15,11 @@ type gorgonia struct {
 }
 
 func newGorgonia(w workload) (Runner, error) {
+	if w.Precision != "" {
+		return nil, fmt.Errorf("bench: Gorgonia does not compute in %q", w.Precision)
+	}
 	m, err := tape.New(
-		tape.Config{Batch: w.Batch, Seq: w.Seq, Width: w.Width, Heads: w.Heads, Layers: w.Layers, Vocab: w.Vocab},
+		tape.Config{Batch: w.Batch, Seq: w.Seq, Width: w.Width, Heads: w.Heads, Layers: w.Layers, Vocab: w.Vocab, Tied: w.Tied},
 		tape.Adam{Rate: learningRate, Beta1: beta1, Beta2: beta2, Eps: epsilon})
 	if err != nil {
 		return nil, err

@@ -45,6 +45,7 @@ func faking(step func() (float64, error)) func(workload) (Runner, error) {
 var fakes = map[string]func(workload) (Runner, error){
 	"fast":   faking(func() (float64, error) { return 2, nil }),
 	"slow":   faking(func() (float64, error) { time.Sleep(2 * time.Millisecond); return 2, nil }),
+	"slower": faking(func() (float64, error) { time.Sleep(20 * time.Millisecond); return 2, nil }),
 	"wrong":  faking(func() (float64, error) { return 2.01, nil }),
 	"broken": faking(func() (float64, error) { return 0, errors.New("the step is broken") }),
 	"unable": func(workload) (Runner, error) { return nil, errors.New("no such hardware") },

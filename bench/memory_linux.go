@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // peakMemory returns the most bytes this process ever had resident: VmHWM of
@@ -25,4 +26,15 @@ func peakMemory() int64 {
 		}
 	}
 	return 0
+}
+
+// largestOf returns the most bytes that an ended process, or one it waited for,
+// ever had resident; 0 if that is no more than this process, whose memory counts
+// as that of a process it starts until that runs its own program.
+func largestOf(state *os.ProcessState) int64 {
+	usage, ok := state.SysUsage().(*syscall.Rusage)
+	if !ok || usage.Maxrss<<10 <= peakMemory() {
+		return 0
+	}
+	return usage.Maxrss << 10
 }

@@ -12,32 +12,49 @@ type Result struct {
 	Peers map[string]float64 `json:"peers,omitempty"`
 
 	*Training // what the suite train adds
+	*Products // what the suite cpu adds to the summary of products beside OpenBLAS
+}
+
+// Products is what the suite cpu adds to a [Result] that sums up the ratios of
+// matrix products, whose value is their geometric mean.
+type Products struct {
+	Count     int     `json:"count"`      // of products
+	Worst     float64 `json:"worst"`      // the smallest ratio
+	WorstName string  `json:"worst_name"` // of which product
+	Library   string  `json:"openblas"`   // version and path
 }
 
 // Training is what the suite train adds to a [Result], whose value is tokens
 // per second.
 type Training struct {
-	Side // ours
+	Workload string `json:"workload"` // its name in [Workloads]
+	Side            // ours
 	// Theirs are the peers' sides.
-	Theirs map[string]Side `json:"theirs"`
+	Theirs map[string]Side `json:"theirs,omitempty"`
 	// PeersMin and PeersMax are the extremes of Result.Peers over the rounds.
-	PeersMin map[string]float64 `json:"peers_min"`
-	PeersMax map[string]float64 `json:"peers_max"`
+	PeersMin map[string]float64 `json:"peers_min,omitempty"`
+	PeersMax map[string]float64 `json:"peers_max,omitempty"`
 	// MemoryOfPeers is our peak memory over theirs, below 1 where ours is less.
 	MemoryOfPeers map[string]float64 `json:"memory_of_peers,omitempty"`
-	Rounds        int                `json:"rounds"`
-	Steps         int                `json:"steps"` // a round
-	Threads       int                `json:"threads"`
+	// Peak is what multiply-adds in registers reach before and after the rounds'
+	// steps, in billions of floating-point operations a second.
+	Peak float64 `json:"peak_gflops,omitempty"`
+	// Profile tells where the time of our step goes.
+	Profile []KernelTime `json:"profile,omitempty"`
+	Rounds  int          `json:"rounds"`
+	Steps   int          `json:"steps"` // a round
+	Threads int          `json:"threads"`
 }
 
 // Side is what was measured of one side.
 type Side struct {
-	TokensPerSecond float64 `json:"tokens_per_second"` // in the median step
-	GFLOPs          float64 `json:"gflops"`            // billions of floating-point operations a second, in the median step
-	Seconds         float64 `json:"seconds"`           // the median step
-	SecondsMin      float64 `json:"seconds_min"`       // the fastest step
-	SecondsMax      float64 `json:"seconds_max"`       // the slowest step
-	AllocBytes      float64 `json:"alloc_bytes_per_step"`
-	MemoryBytes     int64   `json:"memory_bytes"` // most ever resident in the process; 0 where the system does not tell
-	Loss            float64 `json:"loss"`         // of the last step
+	TokensPerSecond float64 `json:"tokens_per_second"`    // in the median step
+	GFLOPs          float64 `json:"gflops"`               // billions of floating-point operations a second, in the median step
+	Seconds         float64 `json:"seconds"`              // the median step
+	SecondsMin      float64 `json:"seconds_min"`          // the fastest step
+	SecondsMax      float64 `json:"seconds_max"`          // the slowest step
+	AllocBytes      float64 `json:"alloc_bytes_per_step"` // on Go's heap
+	MemoryBytes     int64   `json:"memory_bytes"`         // most ever resident in the process; 0 where the system does not tell
+	Loss            float64 `json:"loss"`                 // of the last step; 0 where the side does not tell
+	Version         string  `json:"version,omitempty"`    // what exactly it is
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"runtime"
 	"strings"
 	"testing"
@@ -14,20 +15,20 @@ import (
 	"go.uber.org/goleak"
 )
 
-var tiny = workload{Layers: 2, Width: 16, Heads: 2, Seq: 8, Batch: 2, Vocab: 13, Update: true}
+var tiny = workload{Layers: 2, Width: 16, Heads: 2, Seq: 8, Batch: 2, Vocab: 13, Update: true, Label: "small"}
 
 // TestTrain measures both sides for real, at a tiny size. They must have
 // computed the same losses, or Train fails.
 func TestTrain(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	var out bytes.Buffer
-	plain := tiny
-	plain.Update = false
-	if err := train(t.Context(), TrainOptions{Rounds: 2, Steps: 2, Threads: 1, JSON: true}, &out, tiny, plain); err != nil {
+	plain, tied := tiny, tiny
+	plain.Update, tied.Tied = false, true
+	if err := train(t.Context(), TrainOptions{Rounds: 2, Steps: 2, Threads: 1, JSON: true}, &out, tiny, plain, tied); err != nil {
 		t.Fatal(err)
 	}
 	lines := json.NewDecoder(&out)
-	for _, name := range []string{"step-gpt-L2-C16-H2-T8-B2-V13", "backward-gpt-L2-C16-H2-T8-B2-V13"} {
+	for _, name := range []string{"step-gpt-L2-C16-H2-T8-B2-V13", "backward-gpt-L2-C16-H2-T8-B2-V13", "step-gpt-L2-C16-H2-T8-B2-V13-tied"} {
 		var r Result
 		if err := lines.Decode(&r); err != nil {
 			t.Fatal(err)
@@ -47,11 +48,14 @@ func TestTrain(t *testing.T) {
 // TestContest measures fakes of known relation.
 func TestContest(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	r, err := contest(t.Context(), TrainOptions{Rounds: 3, Steps: 2, Threads: 1}, tiny, "fast", "slow")
+	r, err := contest(t.Context(), TrainOptions{Rounds: 3, Steps: 2, Threads: 1}, tiny, self("fast"), self("slow"), self("slower"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	slow := r.Theirs["slow"]
+	if len(r.Theirs) != 2 || r.Peers["slower"] <= r.Peers["slow"] {
+		t.Errorf("peers %v", r.Peers)
+	}
 	if ratio := r.Peers["slow"]; ratio <= 1 || ratio < r.PeersMin["slow"] || ratio > r.PeersMax["slow"] {
 		t.Errorf("ratio %g, from %g to %g", ratio, r.PeersMin["slow"], r.PeersMax["slow"])
 	}
@@ -75,7 +79,7 @@ func TestFailures(t *testing.T) {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			defer goleak.VerifyNone(t)
-			_, err := contest(t.Context(), TrainOptions{Rounds: 1, Steps: 1, Threads: 1}, tiny, "fast", kind)
+			_, err := contest(t.Context(), TrainOptions{Rounds: 1, Steps: 1, Threads: 1}, tiny, self("fast"), self(kind))
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("got %v, want an error with %q", err, want)
 			}
@@ -87,10 +91,11 @@ func TestFailures(t *testing.T) {
 func TestCancel(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	p, err := launch(ctx, "hang", tiny, 1)
+	s, err := self("hang").open(ctx, TrainOptions{Threads: 1}, tiny)
 	if err != nil {
 		t.Fatal(err)
 	}
+	p := s.(*process)
 	time.AfterFunc(20*time.Millisecond, cancel)
 	if _, err := p.steps(1); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want that the context was canceled", err)
@@ -100,6 +105,54 @@ func TestCancel(t *testing.T) {
 	}
 	if p.cmd.ProcessState == nil {
 		t.Error("the process was not waited for")
+	}
+}
+
+// TestLate gives a child less time than it takes.
+func TestLate(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	s, err := self("hang").open(t.Context(), TrainOptions{Threads: 1}, tiny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := s.(*process)
+	p.timeout = 20 * time.Millisecond
+	if _, err := p.steps(1); err == nil || !strings.Contains(err.Error(), "hang: no answer within 20ms") {
+		t.Errorf("got %v", err)
+	}
+	if err := p.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestProfile has every millisecond of a step go somewhere.
+func TestProfile(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	var out bytes.Buffer
+	o := TrainOptions{Rounds: 1, Steps: 2, Threads: 1, Peers: []string{PeersNone}, Profile: true, JSON: true}
+	if err := train(t.Context(), o, &out, tiny); err != nil {
+		t.Fatal(err)
+	}
+	var r Result
+	if err := json.NewDecoder(&out).Decode(&r); err != nil {
+		t.Fatal(err)
+	}
+	if r.OfPeak <= 0 || r.Peak <= 0 || len(r.Theirs) != 0 {
+		t.Errorf("result %+v", r)
+	}
+	share, seen := 0.0, map[string]KernelTime{}
+	for _, k := range r.Profile {
+		share += k.Share
+		seen[k.Kind] = k
+	}
+	if math.Abs(share-1) > 1e-6 {
+		t.Errorf("the shares add up to %g", share)
+	}
+	if k := seen["linear"]; k.Pass != "forward" || k.Count != 9 || k.GFLOPs <= 0 || k.OfPeak <= 0 {
+		t.Errorf("products %+v", k)
+	}
+	if k := seen["AdamW"]; k.Pass != "update" || k.Millis <= 0 || k.Count != 29 {
+		t.Errorf("update %+v", k)
 	}
 }
 

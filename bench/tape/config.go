@@ -10,7 +10,8 @@ type Config struct {
 	Width  int // C
 	Heads  int // H
 	Layers int
-	Vocab  int // V
+	Vocab  int  // V
+	Tied   bool // the head multiplies by the token embedding
 }
 
 // norm is added to the variance in layer norms.

@@ -11,8 +11,9 @@ import (
 // and a mask [B H, T, T] to the loss. Radford et al.: Language Models are
 // Unsupervised Multitask Learners (2019).
 func (e *expr) gpt(c Config, tokens, positions, targets, mask *G.Node) (loss *G.Node) {
+	table := e.param("wte.weight", c.Vocab, c.Width)
 	x := e.add(
-		e.lookup(e.param("wte.weight", c.Vocab, c.Width), tokens),
+		e.lookup(table, tokens),
 		e.lookup(e.param("wpe.weight", c.Seq, c.Width), positions),
 	)
 	for l := range c.Layers {
@@ -22,9 +23,16 @@ func (e *expr) gpt(c Config, tokens, positions, targets, mask *G.Node) (loss *G.
 		x = e.add(x, e.linear(p+"mlp.c_proj", e.gelu(h), 4*c.Width, c.Width))
 	}
 	x = e.layerNorm(c, "ln_f", x)
-	logits := e.matmul(x, e.transposed("lm_head.weight", c.Width, c.Vocab))
-	logp := e.along("log-softmax", G.LogSoftMax, logits, 1)
+	logp := e.along("log-softmax", G.LogSoftMax, e.matmul(x, e.head(c, table)), 1)
 	return e.unary("neg", G.Neg, e.along("sum", G.Sum, e.times(logp, targets)))
+}
+
+// head is [C, V].
+func (e *expr) head(c Config, table *G.Node) *G.Node {
+	if c.Tied {
+		return e.transpose(table, 1, 0)
+	}
+	return e.transposed("lm_head.weight", c.Width, c.Vocab)
 }
 
 // layerNorm is (x - mean) / sqrt(variance + norm) * weight + bias.

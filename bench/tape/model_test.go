@@ -55,7 +55,7 @@ func reference(t *testing.T, c tape.Config, params map[string][]float32, tokens,
 	t.Helper()
 	cfg := &models.GPTConfig{
 		VocabSize: c.Vocab, NPositions: c.Seq, NEmbd: c.Width, NLayer: c.Layers, NHead: c.Heads,
-		ActivationFunction: "gelu_new", LayerNormEpsilon: 1e-5, InitializerRange: 0.02,
+		ActivationFunction: "gelu_new", LayerNormEpsilon: 1e-5, InitializerRange: 0.02, TieWordEmbeddings: c.Tied,
 	}
 	model, err := models.Build(cfg, models.Options{Batch: c.Batch, Seq: c.Seq, Dtype: tensor.Float64, Train: true})
 	if err != nil {
@@ -116,13 +116,17 @@ func evaluate(t *testing.T, stage *graph.Stage, values map[*G.Node]G.Value) {
 // TestAgainstReference holds the baseline to Galvani's mathematics: the same
 // parameters give the same loss and gradients.
 func TestAgainstReference(t *testing.T) {
-	m, params, tokens, targets := filled(t, tiny)
-	wantLoss, wantGrads := reference(t, tiny, params, tokens, targets)
-	if len(params) != len(wantGrads) {
-		t.Errorf("%d parameters, want %d", len(params), len(wantGrads))
-	}
-	for range 2 { // a machine that runs again gives the same
-		compare(t, m, wantLoss, wantGrads)
+	tied := tiny
+	tied.Tied = true
+	for _, c := range []tape.Config{tiny, tied} {
+		m, params, tokens, targets := filled(t, c)
+		wantLoss, wantGrads := reference(t, c, params, tokens, targets)
+		if len(params) != len(wantGrads) {
+			t.Errorf("%d parameters, want %d", len(params), len(wantGrads))
+		}
+		for range 2 { // a machine that runs again gives the same
+			compare(t, m, wantLoss, wantGrads)
+		}
 	}
 }
 

@@ -2,39 +2,88 @@ package main
 
 import (
 	"context"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/galvani-ml/galvani/bench"
 )
 
 // benchCmd is `galvani bench`.
 type benchCmd struct {
-	Train benchTrainCmd `cmd:"" help:"Training steps beside the same model on Gorgonia's TapeMachine: tokens/s, GFLOP/s, memory, allocation."`
+	Train benchTrainCmd `cmd:"" help:"Training steps, beside the same model on other frameworks: tokens/s, GFLOP/s, share of the peak, memory, allocation."`
 	CPU   benchCPUCmd   `cmd:"" name:"cpu" help:"Kernels at the sizes of GPT-2 124M beside the limits of this machine: GFLOP/s, GB/s, share of the peak."`
 }
 
 // benchTrainCmd is `galvani bench train`.
 type benchTrainCmd struct {
-	Rounds  int  `default:"5" help:"Turns that each side takes."`
-	Steps   int  `default:"3" help:"Steps a turn."`
-	Threads int  `placeholder:"N" help:"Threads of each side. Default: one for each processor."`
-	JSON    bool `help:"Print one JSON object a line."`
+	Workload    []string      `default:"small" enum:"${workloads}" placeholder:"NAME" help:"What to train: ${workloads}. Repeatable. Default: small."`
+	Peers       optional      `placeholder:"NAMES" help:"Measure peers in turns: PyTorch where a python3 has torch, and for small Gorgonia's TapeMachine. As --peers=gorgonia,pytorch or --peers=none, those of all workloads. Default: Gorgonia, for small."`
+	Peer        []string      `sep:"none" placeholder:"NAME=COMMAND" help:"A further peer: a shell command that prints tokens/s, run once a round, told the workload by GALVANI_BENCH_BATCH, _SEQ, _LAYERS, _WIDTH, _HEADS, _VOCAB, _TIED, _UPDATE, _STEPS, _THREADS. Repeatable."`
+	PeerTimeout time.Duration `default:"10m" help:"How long a turn may take."`
+	Rounds      int           `default:"5" help:"Turns that each side takes."`
+	Steps       int           `default:"3" help:"Steps a turn."`
+	Threads     int           `placeholder:"N" help:"Threads of each side. Default: one for each processor."`
+	Profile     bool          `help:"Also tell where the milliseconds of a step of Galvani's go."`
+	SVG         string        `name:"svg" placeholder:"FILE" help:"Write a chart too."`
+	JSON        bool          `help:"Print one JSON object a line."`
 }
 
 // Run measures.
 func (c *benchTrainCmd) Run(ctx context.Context, s *streams) error {
-	return bench.Train(ctx, bench.TrainOptions{Rounds: c.Rounds, Steps: c.Steps, Threads: c.Threads, JSON: c.JSON}, s.out)
+	o := bench.TrainOptions{
+		Workloads: c.Workload, PeerTimeout: c.PeerTimeout, Rounds: c.Rounds, Steps: c.Steps, Threads: c.Threads,
+		Profile: c.Profile, SVG: c.SVG, JSON: c.JSON, Log: s.errs,
+	}
+	switch {
+	case c.Peers.value != "":
+		o.Peers = strings.Split(c.Peers.value, ",")
+	case c.Peers.given:
+		o.Peers = []string{bench.PeersUsual}
+	}
+	for _, text := range c.Peer {
+		p, err := bench.ParsePeerCommand(text)
+		if err != nil {
+			return usageError{err}
+		}
+		o.Commands = append(o.Commands, p)
+	}
+	return bench.Train(ctx, o, s.out)
 }
 
 // benchCPUCmd is `galvani bench cpu`.
 type benchCPUCmd struct {
-	Threads int  `placeholder:"N" help:"Threads of the second figure of each kernel; the first is of one. Default: one for each processor."`
-	Large   bool `help:"Also matrix products of 4,096 rows, and those of the 50,304-wide head: minutes instead of seconds."`
-	JSON    bool `help:"Print one JSON object a line."`
+	Threads  int      `placeholder:"N" help:"Threads of the second figure of each kernel; the first is of one. Default: one for each processor."`
+	Large    bool     `help:"Also matrix products of 4,096 rows, and those of the 50,304-wide head: minutes instead of seconds."`
+	OpenBLAS optional `name:"openblas" placeholder:"PATH" help:"Measure matrix products on OpenBLAS too, in turns: the system's library, or as --openblas=PATH another. Needs python3."`
+	SVG      string   `name:"svg" placeholder:"FILE" help:"Write a chart too."`
+	JSON     bool     `help:"Print one JSON object a line."`
 }
 
 // Run measures.
 func (c *benchCPUCmd) Run(ctx context.Context, s *streams) error {
-	return bench.CPU(ctx, bench.CPUOptions{Threads: c.Threads, Large: c.Large, JSON: c.JSON}, s.out)
+	return bench.CPU(ctx, bench.CPUOptions{
+		Threads: c.Threads, Large: c.Large, OpenBLAS: c.OpenBLAS.given, Library: c.OpenBLAS.value, SVG: c.SVG, JSON: c.JSON,
+	}, s.out)
+}
+
+// optional is a flag that may have a value, as --flag=VALUE.
+type optional struct {
+	given bool
+	value string
+}
+
+// IsBool says that the flag may stand alone.
+func (optional) IsBool() bool { return true }
+
+// Decode takes the value, if there is one.
+func (o *optional) Decode(ctx *kong.DecodeContext) error {
+	o.given = true
+	if ctx.Scan.Peek().Type != kong.FlagValueToken {
+		return nil
+	}
+	return ctx.Scan.PopValueInto("value", &o.value)
 }
 
 // childCmd is one side of a benchmark.

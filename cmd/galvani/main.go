@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/galvani-ml/galvani/bench"
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/train"
 )
@@ -83,7 +84,9 @@ func newParser(c *cli, out, errs io.Writer) (*kong.Kong, error) {
 		kong.Writers(out, errs),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true}),
 		kong.Resolvers(configResolver{}),
-		kong.Vars{"version": version(), "presets": strings.Join(models.Presets(), ", ")},
+		kong.Vars{
+			"version": version(), "presets": strings.Join(models.Presets(), ", "), "workloads": strings.Join(bench.Workloads(), ", "),
+		},
 	)
 }
 

@@ -99,6 +99,21 @@ func dots1AVX2(k int, a *float32, lda int, b *float32, ldb int, out *float32)
 //go:noescape
 func transpose8AVX2(blocks int, src *float32, lds int, dst *float32, ldd int)
 
+// copyPanelAVX2 copies rows of 16 elements, lds bytes apart, one after the other.
+//
+//go:noescape
+func copyPanelAVX2(rows int, dst *float32, src *float32, lds int)
+
+// prefetchRowsAVX2 brings lines of 64 bytes of each row, lds bytes apart, into the L2 cache.
+//
+//go:noescape
+func prefetchRowsAVX2(rows int, lines int, src *float32, lds int)
+
+// splitRowsAVX2 copies rows of 8 elements, lds bytes apart, one after the other; then those of the next panel, next bytes on in dst.
+//
+//go:noescape
+func splitRowsAVX2(panels int, rows int, dst *float32, next int, src *float32, lds int)
+
 // expAVX2 sets y = exp(x).
 //
 //go:noescape

@@ -2731,6 +2731,78 @@ loop:
 	VZEROUPPER
 	RET
 
+// func copyPanelAVX2(rows int, dst *float32, src *float32, lds int)
+// Requires: AVX
+TEXT ·copyPanelAVX2(SB), NOSPLIT, $0-32
+	MOVQ rows+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ lds+24(FP), BX
+
+row:
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    BX, DX
+	ADDQ    $+64, CX
+	DECQ    AX
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func prefetchRowsAVX2(rows int, lines int, src *float32, lds int)
+// Requires: AVX, MMX+
+TEXT ·prefetchRowsAVX2(SB), NOSPLIT, $0-32
+	MOVQ rows+0(FP), AX
+	MOVQ lines+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ lds+24(FP), BX
+
+row:
+	MOVQ DX, SI
+	MOVQ CX, DI
+
+line:
+	PREFETCHT1 (SI)
+	ADDQ       $+64, SI
+	DECQ       DI
+	JNZ        line
+	ADDQ       BX, DX
+	DECQ       AX
+	JNZ        row
+	VZEROUPPER
+	RET
+
+// func splitRowsAVX2(panels int, rows int, dst *float32, next int, src *float32, lds int)
+// Requires: AVX
+TEXT ·splitRowsAVX2(SB), NOSPLIT, $0-48
+	MOVQ panels+0(FP), AX
+	MOVQ rows+8(FP), CX
+	MOVQ dst+16(FP), DX
+	MOVQ next+24(FP), BX
+	MOVQ src+32(FP), SI
+	MOVQ lds+40(FP), DI
+
+panel:
+	MOVQ SI, R8
+	MOVQ DX, R9
+	MOVQ CX, R10
+
+row:
+	VMOVUPS (R8), Y0
+	VMOVUPS Y0, (R9)
+	ADDQ    DI, R8
+	ADDQ    $+32, R9
+	DECQ    R10
+	JNZ     row
+	ADDQ    $+32, SI
+	ADDQ    BX, DX
+	DECQ    AX
+	JNZ     panel
+	VZEROUPPER
+	RET
+
 // func expAVX2(y []float32, x []float32)
 // Requires: AVX, AVX2, FMA3
 TEXT ·expAVX2(SB), NOSPLIT, $0-48

@@ -89,6 +89,21 @@ func transpose8AVX512(blocks int, src *float32, lds int, dst *float32, ldd int)
 //go:noescape
 func transpose16AVX512(blocks int, src *float32, lds int, dst *float32, ldd int)
 
+// copyPanelAVX512 copies rows of 48 elements, lds bytes apart, one after the other.
+//
+//go:noescape
+func copyPanelAVX512(rows int, dst *float32, src *float32, lds int)
+
+// prefetchRowsAVX512 brings lines of 64 bytes of each row, lds bytes apart, into the L2 cache.
+//
+//go:noescape
+func prefetchRowsAVX512(rows int, lines int, src *float32, lds int)
+
+// splitRowsAVX512 copies rows of 8 elements, lds bytes apart, one after the other; then those of the next panel, next bytes on in dst.
+//
+//go:noescape
+func splitRowsAVX512(panels int, rows int, dst *float32, next int, src *float32, lds int)
+
 // expAVX512 sets y = exp(x).
 //
 //go:noescape

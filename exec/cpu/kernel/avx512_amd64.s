@@ -2933,6 +2933,80 @@ loop:
 	VZEROUPPER
 	RET
 
+// func copyPanelAVX512(rows int, dst *float32, src *float32, lds int)
+// Requires: AVX, AVX512F
+TEXT ·copyPanelAVX512(SB), NOSPLIT, $0-32
+	MOVQ rows+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ lds+24(FP), BX
+
+row:
+	VMOVUPS (DX), Z0
+	VMOVUPS 64(DX), Z1
+	VMOVUPS 128(DX), Z2
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS Z2, 128(CX)
+	ADDQ    BX, DX
+	ADDQ    $+192, CX
+	DECQ    AX
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func prefetchRowsAVX512(rows int, lines int, src *float32, lds int)
+// Requires: AVX, MMX+
+TEXT ·prefetchRowsAVX512(SB), NOSPLIT, $0-32
+	MOVQ rows+0(FP), AX
+	MOVQ lines+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ lds+24(FP), BX
+
+row:
+	MOVQ DX, SI
+	MOVQ CX, DI
+
+line:
+	PREFETCHT1 (SI)
+	ADDQ       $+64, SI
+	DECQ       DI
+	JNZ        line
+	ADDQ       BX, DX
+	DECQ       AX
+	JNZ        row
+	VZEROUPPER
+	RET
+
+// func splitRowsAVX512(panels int, rows int, dst *float32, next int, src *float32, lds int)
+// Requires: AVX
+TEXT ·splitRowsAVX512(SB), NOSPLIT, $0-48
+	MOVQ panels+0(FP), AX
+	MOVQ rows+8(FP), CX
+	MOVQ dst+16(FP), DX
+	MOVQ next+24(FP), BX
+	MOVQ src+32(FP), SI
+	MOVQ lds+40(FP), DI
+
+panel:
+	MOVQ SI, R8
+	MOVQ DX, R9
+	MOVQ CX, R10
+
+row:
+	VMOVUPS (R8), Y0
+	VMOVUPS Y0, (R9)
+	ADDQ    DI, R8
+	ADDQ    $+32, R9
+	DECQ    R10
+	JNZ     row
+	ADDQ    $+32, SI
+	ADDQ    BX, DX
+	DECQ    AX
+	JNZ     panel
+	VZEROUPPER
+	RET
+
 // func expAVX512(y []float32, x []float32)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·expAVX512(SB), NOSPLIT, $0-48

@@ -19,7 +19,7 @@ func Example() {
 	kernel.Gemm(pool, kernel.GemmArgs{
 		M: 2, N: 3, K: 2,
 		A: x, LDA: 2, B: w, LDB: 3, C: y, LDC: 3,
-		Bias: []float32{0, 0, 10},
+		Epilogue: kernel.Epilogue{Bias: []float32{0, 0, 10}},
 	})
 	fmt.Println(y)
 	kernel.SiLU(pool, y, y)

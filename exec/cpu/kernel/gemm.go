@@ -2,8 +2,8 @@ package kernel
 
 import "fmt"
 
-// GemmArgs describes the matrix product C = op(A) op(B) (+ C) (+ bias), where
-// op transposes if asked to.
+// GemmArgs describes the matrix product C = op(A) op(B) (+ C), where op
+// transposes if asked to, and what follows it.
 type GemmArgs struct {
 	M, N, K int // op(A) is [M, K], op(B) [K, N], C [M, N]
 
@@ -18,8 +18,11 @@ type GemmArgs struct {
 	C   []float32
 	LDC int
 
-	Accumulate bool      // add to C instead of overwriting it
-	Bias       []float32 // [N], added to each row; nil for none
+	// Packed is B as [PackB] lays it out; nil where there is only B.
+	Packed []float32
+
+	Accumulate bool // add to C instead of overwriting it
+	Epilogue
 }
 
 // A ShapeError says that the arguments of a kernel do not fit together.
@@ -50,10 +53,10 @@ func (g *GemmArgs) Check() error {
 	if err := checkMatrix("gemm", "C", len(g.C), g.M, g.N, g.LDC); err != nil {
 		return err
 	}
-	if g.Bias != nil && len(g.Bias) < g.N {
-		return &ShapeError{"gemm", fmt.Sprintf("bias has %d elements, C has %d columns", len(g.Bias), g.N)}
+	if n := PackedFloats(g.N, g.K); g.Packed != nil && len(g.Packed) < n {
+		return &ShapeError{"gemm", fmt.Sprintf("packed B has %d elements, needs %d", len(g.Packed), n)}
 	}
-	return nil
+	return g.Epilogue.check(g.M, g.N, g.LDC)
 }
 
 func checkMatrix(kernel, name string, have, rows, cols, ld int) error {
@@ -71,32 +74,32 @@ func checkMatrix(kernel, name string, have, rows, cols, ld int) error {
 }
 
 const (
-	maxKC    = 768 // largest depth of a packed block
+	maxKC    = 768 // largest depth of a block
 	skinnyM  = 8   // up to so many rows, B is read in place
 	inPlaceM = 32  // the same for a B that is not transposed
-	panelA   = 8   // width of a packed panel of A, mr <= panelA
-	minTiles = 6   // tiles a worker should have to claim, at least
 )
 
 // depthBlock divides K into equal blocks of at most maxKC.
 func depthBlock(k int) int {
-	blocks := (k + maxKC - 1) / maxKC
-	return ((k+blocks-1)/blocks + 15) &^ 15
+	blocks := max(1, ceil(k, maxKC))
+	return min(((k+blocks-1)/blocks+15)&^15, k)
 }
 
 // Gemm computes a matrix product after Goto and Van de Geijn, Anatomy of
-// High-Performance Matrix Multiplication (2008): blocks of A and B are packed
-// into panels as wide as the micro-kernel's tile, shared by all workers, which
-// then claim tiles of C. A product of few rows reads B in place.
+// High-Performance Matrix Multiplication (2008), with one change: a worker
+// packs the strip of B that it is about to use into its own cache, so that no
+// packed B goes through memory, and no worker waits for another. A is read in
+// place, or packed once if it is transposed. A product of few rows reads B in
+// place, too.
 func Gemm(p *Pool, g GemmArgs) {
 	switch {
 	case g.M <= 0 || g.N <= 0:
 	case g.K <= 0:
 		gemmEmpty(&g)
-	case g.M <= skinnyM || g.M <= inPlaceM && !g.TransB:
+	case g.Packed == nil && (g.M <= skinnyM || g.M <= inPlaceM && !g.TransB):
 		gemmSkinny(p, &g)
 	default:
-		gemmPacked(p, &g)
+		gemmBlocked(p, &g)
 	}
 }
 
@@ -111,89 +114,7 @@ func gemmEmpty(g *GemmArgs) {
 			row[j] += b
 		}
 	}
-}
-
-func gemmPacked(p *Pool, g *GemmArgs) {
-	in, pack, tile := active.Load(), &p.tasks.pack, &p.tasks.tile
-	kc := min(depthBlock(g.K), g.K)
-	mc := packedA / (kc * panelA) * in.mr
-	nc := packedB / (kc * in.nr) * in.nr
-	*pack = packTask{g: *g, in: in, a: p.scratch.a, b: p.scratch.b}
-	for m0 := 0; m0 < g.M; m0 += mc {
-		for k0 := 0; k0 < g.K; k0 += kc {
-			for n0 := 0; n0 < g.N; n0 += nc {
-				pack.m0, pack.rows = m0, min(mc, g.M-m0)
-				pack.n0, pack.cols = n0, min(nc, g.N-n0)
-				pack.k0, pack.depth = k0, min(kc, g.K-k0)
-				pack.keepA = n0 > 0
-				p.run(pack.count(), 2, pack)
-				tile.set(pack, p.Threads())
-				p.run(tile.count(), 1, tile)
-			}
-		}
-	}
-	*pack, *tile = packTask{}, tileTask{}
+	g.finish(active.Load(), g.C, g.LDC, 0, 0, g.M, g.N)
 }
 
 func ceil(a, b int) int { return (a + b - 1) / b }
-
-// tileTask computes the block of C whose operands are packed, tile by tile. A
-// tile is rowPanels by colPanels of the micro-kernel's; consecutive tiles
-// share their panels of B.
-type tileTask struct {
-	*packTask
-	rowPanels, colPanels int // of a tile
-	down, across         int // tiles
-}
-
-// colBytes is how much of B a tile covers: it should stay in the L2 cache.
-const colBytes = 512 << 10
-
-// set chooses the tile size. It changes who computes what, never the bits.
-func (t *tileTask) set(pack *packTask, threads int) {
-	rows, cols := ceil(pack.rows, pack.in.mr), ceil(pack.cols, pack.in.nr)
-	t.packTask = pack
-	t.rowPanels = rows
-	t.colPanels = min(max(1, colBytes/4/(pack.depth*pack.in.nr)), cols)
-	for t.grid(rows, cols) < minTiles*threads && threads > 1 {
-		switch {
-		case t.rowPanels > 8 && t.rowPanels >= 2*t.colPanels:
-			t.rowPanels = ceil(t.rowPanels, 2)
-		case t.colPanels > 1:
-			t.colPanels = ceil(t.colPanels, 2)
-		default:
-			return
-		}
-	}
-}
-
-func (t *tileTask) grid(rows, cols int) int {
-	t.down, t.across = ceil(rows, t.rowPanels), ceil(cols, t.colPanels)
-	return t.down * t.across
-}
-
-func (t *tileTask) count() int { return t.down * t.across }
-
-func (t *tileTask) run(_, lo, hi int) {
-	for i := lo; i < hi; i++ {
-		t.compute(i%t.down*t.rowPanels, i/t.down*t.colPanels)
-	}
-}
-
-// compute does the tile whose first panels are row and col.
-func (t *tileTask) compute(row, col int) {
-	g, mr, nr, kc := &t.g, t.in.mr, t.in.nr, t.depth
-	accumulate := g.Accumulate || t.k0 > 0
-	last := t.k0+kc == g.K
-	for i := row * mr; i < min((row+t.rowPanels)*mr, t.rows); i += mr {
-		a := t.a[i/mr*kc*panelA:]
-		for j := col * nr; j < min((col+t.colPanels)*nr, t.cols); j += nr {
-			var bias []float32
-			if last && g.Bias != nil {
-				bias = g.Bias[t.n0+j:]
-			}
-			c := g.C[(t.m0+i)*g.LDC+t.n0+j:]
-			t.in.tile(kc, a, 1, panelA, t.b[j*kc:], nr, c, g.LDC, min(mr, t.rows-i), min(nr, t.cols-j), accumulate, bias)
-		}
-	}
-}

@@ -1,85 +1,101 @@
 package kernel
 
-// packTask copies a block of op(A) into panels [depth, panelA], each of mr
-// rows, and a block of op(B) into panels [depth, nr], so that the micro-kernel
-// reads both in order. What a panel has beyond the matrix is never read.
-type packTask struct {
-	g                 GemmArgs
-	in                *inner
-	a, b              []float32
-	m0, n0, k0        int // where the block starts
-	rows, cols, depth int // its size: [rows, depth] by [depth, cols]
-	keepA             bool
-	unitsA            int // claims that are for A; those for B follow
-}
-
-// packDepth is how many rows of an operand stored [K, ...] are packed together:
-// as many streams as the processor prefetches.
+// packDepth is how many rows of a transposed A are packed together: as many
+// streams as the processor prefetches.
 const packDepth = 8
 
-// count sets the number of claims of each operand and returns their sum. An
-// operand stored along K is divided into panels, another into rows.
-func (t *packTask) count() int {
-	t.unitsA = ceil(t.rows, t.in.mr)
-	if t.g.TransA {
-		t.unitsA = ceil(t.depth, packDepth)
-	}
-	if t.keepA {
-		t.unitsA = 0
-	}
-	if t.g.TransB {
-		return t.unitsA + ceil(t.cols, t.in.nr)
-	}
-	return t.unitsA + ceil(t.depth, packDepth)
+// packTask copies src [rows, cols] into panels [rows, panelA] of step columns
+// each, packDepth rows a claim. What a panel has beyond the matrix is never
+// read.
+type packTask struct {
+	dst, src   []float32
+	lds        int
+	rows, cols int
+	step       int
+	in         *inner
 }
 
 func (t *packTask) run(_, lo, hi int) {
 	for i := lo; i < hi; i++ {
-		if i < t.unitsA {
-			t.packA(i)
-		} else {
-			t.packB(i - t.unitsA)
-		}
+		t.pack(i*packDepth, min(packDepth, t.rows-i*packDepth))
 	}
 }
 
-func (t *packTask) packA(unit int) {
-	g, mr := &t.g, t.in.mr
-	if g.TransA {
-		t.packRows(t.a, panelA, mr, g.A[t.k0*g.LDA+t.m0:], g.LDA, t.rows, unit*packDepth)
-		return
+// pack copies n rows from row k on.
+func (t *packTask) pack(k, n int) {
+	whole := 0
+	if t.in.splitRows != nil {
+		whole = t.cols / panelA
+		t.in.splitRows(t.dst[k*panelA:], t.rows*panelA, t.src[k*t.lds:], t.lds, n, whole)
 	}
-	row := unit * mr
-	dst := t.a[unit*t.depth*panelA:][:t.depth*panelA]
-	t.in.transpose(dst, panelA, g.A[(t.m0+row)*g.LDA+t.k0:], g.LDA, min(mr, t.rows-row), t.depth)
-}
-
-func (t *packTask) packB(unit int) {
-	g, nr := &t.g, t.in.nr
-	if !g.TransB {
-		t.packRows(t.b, nr, nr, g.B[t.k0*g.LDB+t.n0:], g.LDB, t.cols, unit*packDepth)
-		return
-	}
-	col := unit * nr
-	dst := t.b[unit*t.depth*nr:][:t.depth*nr]
-	t.in.transpose(dst, nr, g.B[(t.n0+col)*g.LDB+t.k0:], g.LDB, min(nr, t.cols-col), t.depth)
-}
-
-// packRows copies packDepth rows from row k on of src [depth, cols] into
-// panels of step columns, whose rows are width elements long.
-func (t *packTask) packRows(dst []float32, width, step int, src []float32, lds, cols, k int) {
-	n := min(packDepth, t.depth-k)
-	for j := 0; j < cols; j += step {
-		panel := dst[j/step*t.depth*width+k*width:][:n*width]
-		from := src[k*lds+j:]
-		if width == panelA && len(from) >= (n-1)*lds+panelA {
-			for r := range n {
-				*(*[panelA]float32)(panel[r*panelA:]) = *(*[panelA]float32)(from[r*lds:])
-			}
-			continue
-		}
+	for j := whole * panelA; j < t.cols; j += t.step {
+		panel := t.dst[(j/t.step*t.rows+k)*panelA:][:n*panelA]
+		from := t.src[k*t.lds+j:]
 		for r := range n {
-			copy(panel[r*width:], from[r*lds:][:min(step, cols-j)])
+			copy(panel[r*panelA:], from[r*t.lds:][:min(t.step, t.cols-j)])
+		}
+	}
+}
+
+// prefetchB asks for part of parts of what packB will read.
+func (in *inner) prefetchB(g *GemmArgs, k0, kc, col, cols, part, parts int) {
+	switch {
+	case in.prefetch == nil || cols <= 0:
+	case g.TransB:
+		from, to := cols*part/parts, cols*(part+1)/parts
+		in.prefetch(g.B[(col+from)*g.LDB+k0:], g.LDB, to-from, kc)
+	default:
+		from, to := kc*part/parts, kc*(part+1)/parts
+		in.prefetch(g.B[(k0+from)*g.LDB+col:], g.LDB, to-from, cols)
+	}
+}
+
+// packB copies op(B)'s rows from k0 and columns from col on into a panel
+// [kc, nr].
+func (in *inner) packB(dst []float32, g *GemmArgs, k0, kc, col, cols int) {
+	nr := in.nr
+	switch {
+	case g.TransB:
+		in.transpose(dst, nr, g.B[col*g.LDB+k0:], g.LDB, cols, kc)
+	case cols == nr:
+		in.copyPanel(dst[:kc*nr], g.B[k0*g.LDB+col:], g.LDB)
+	default:
+		for k := range kc {
+			copy(dst[k*nr:], g.B[(k0+k)*g.LDB+col:][:cols])
+		}
+	}
+}
+
+// PackedFloats is how many elements [PackB] needs for op(B) [k, n] with the
+// instruction set in use.
+func PackedFloats(n, k int) int {
+	nr := active.Load().nr
+	return max(k, 0) * ceil(max(n, 0), nr) * nr
+}
+
+// packBTask packs all of B, a panel a claim.
+type packBTask struct {
+	g   GemmArgs
+	in  *inner
+	dst []float32
+}
+
+// PackB packs B of g into dst of [PackedFloats] elements. Products that give
+// it as Packed save packing it again; it holds for the instruction set in use.
+func PackB(p *Pool, dst []float32, g GemmArgs) {
+	t := &p.tasks.packB
+	*t = packBTask{g, active.Load(), dst}
+	p.run(ceil(g.N, t.in.nr), 1, t)
+	*t = packBTask{}
+}
+
+func (t *packBTask) run(_, lo, hi int) {
+	g, nr, kc := &t.g, t.in.nr, depthBlock(t.g.K)
+	panels := ceil(g.N, nr)
+	for i := lo; i < hi; i++ {
+		for k0 := 0; k0 < g.K; k0 += kc {
+			depth := min(kc, g.K-k0)
+			t.in.packB(t.dst[k0*panels*nr+i*nr*depth:], g, k0, depth, i*nr, min(nr, g.N-i*nr))
 		}
 	}
 }

@@ -64,10 +64,14 @@ func gemmSkinny(p *Pool, g *GemmArgs) {
 
 func (t *skinnyTask) run(worker, lo, hi int) {
 	for i := lo; i < hi; i++ {
+		col := i * t.width
 		if t.g.TransB {
-			t.dot(t.workers[worker], i*dotColumns)
+			t.dot(t.workers[worker], col)
 		} else {
-			t.strip(i * t.width)
+			t.strip(col)
+		}
+		if t.last {
+			t.g.finish(t.in, t.g.C, t.g.LDC, 0, col, t.g.M, min(t.width, t.g.N-col))
 		}
 	}
 }

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -34,6 +35,40 @@ func reference(g GemmArgs, c []float32) []float64 {
 		}
 	}
 	return out
+}
+
+// epilogue follows the product c in float64, and returns what is saved.
+func epilogue(g GemmArgs, c []float64) (saved []float64) {
+	saved = doubles(g.Saved)
+	value, slope := functionReference(g.Function)
+	for i := range g.M {
+		for j := range g.N {
+			at := i*g.LDC + j
+			if g.Add != nil {
+				c[at] += float64(g.Add[at])
+			}
+			if g.Slope {
+				c[at] *= slope(saved[at])
+				continue
+			}
+			if g.Saved != nil {
+				saved[at] = c[at]
+			}
+			c[at] = value(c[at])
+		}
+	}
+	return saved
+}
+
+// functionReference gives f and its derivative, by differences, in float64.
+func functionReference(f Function) (value, slope func(x float64) float64) {
+	value = map[Function]func(x float64) float64{
+		Identity:         func(x float64) float64 { return x },
+		GELUTanhFunction: func(x float64) float64 { return x / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x))) },
+		GELUErfFunction:  func(x float64) float64 { return x / 2 * math.Erfc(-x/math.Sqrt2) },
+		SiLUFunction:     func(x float64) float64 { return x / (1 + math.Exp(-x)) },
+	}[f]
+	return value, func(x float64) float64 { return (value(x+1e-5) - value(x-1e-5)) / 2e-5 }
 }
 
 // drawGemm draws a product's shape and operands.
@@ -78,6 +113,44 @@ func TestGemm(t *testing.T) {
 		}
 		return run, func(t *rapid.T, got [][]float32) {
 			near(t, "C", got[0], reference(g, g.C), tolerance(k), 1)
+		}
+	})
+}
+
+// TestGemmEpilogue checks what follows a product, and products of packed operands.
+func TestGemmEpilogue(t *testing.T) {
+	check(t, func(t *rapid.T) (func(p *Pool) [][]float32, func(t *rapid.T, got [][]float32)) {
+		k := rapid.OneOf(size(70), rapid.Just(0), rapid.IntRange(760, 800)).Draw(t, "k")
+		g := drawGemm(t, size(131).Draw(t, "m"), size(131).Draw(t, "n"), k)
+		g.Function = Function(rapid.IntRange(0, int(SiLUFunction)).Draw(t, "function"))
+		g.Slope = rapid.Bool().Draw(t, "slope")
+		x := random(t)
+		if g.Slope || rapid.Bool().Draw(t, "save") {
+			g.Saved = x(len(g.C))
+		}
+		if rapid.Bool().Draw(t, "add") {
+			g.Add = x(len(g.C))
+		}
+		if err := g.Check(); err != nil {
+			t.Fatal(err)
+		}
+		packed := rapid.Bool().Draw(t, "packed")
+		run := func(p *Pool) [][]float32 {
+			h := g
+			h.C, h.Saved = slices.Clone(g.C), slices.Clone(g.Saved)
+			if packed {
+				h.Packed = make([]float32, PackedFloats(g.N, g.K))
+				PackB(p, h.Packed, g)
+				h.B = nil
+			}
+			Gemm(p, h)
+			return [][]float32{h.C, h.Saved}
+		}
+		return run, func(t *rapid.T, got [][]float32) {
+			want := reference(g, g.C)
+			saved := epilogue(g, want)
+			near(t, "C", got[0], want, 4*tolerance(k), 1)
+			near(t, "saved", got[1], saved, 2*tolerance(k), 1)
 		}
 	})
 }
@@ -140,12 +213,17 @@ func TestGemmCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(g *GemmArgs){
-		"short A":    func(g *GemmArgs) { g.A = g.A[:7] },
-		"short B":    func(g *GemmArgs) { g.B = g.B[:11] },
-		"short C":    func(g *GemmArgs) { g.C = g.C[:5] },
-		"small ld":   func(g *GemmArgs) { g.LDB = 2 },
-		"negative":   func(g *GemmArgs) { g.M = -1 },
-		"short bias": func(g *GemmArgs) { g.Bias = make([]float32, 2) },
+		"short A":       func(g *GemmArgs) { g.A = g.A[:7] },
+		"short B":       func(g *GemmArgs) { g.B = g.B[:11] },
+		"short C":       func(g *GemmArgs) { g.C = g.C[:5] },
+		"small ld":      func(g *GemmArgs) { g.LDB = 2 },
+		"negative":      func(g *GemmArgs) { g.M = -1 },
+		"short bias":    func(g *GemmArgs) { g.Bias = make([]float32, 2) },
+		"short add":     func(g *GemmArgs) { g.Add = make([]float32, 5) },
+		"short saved":   func(g *GemmArgs) { g.Saved = make([]float32, 5) },
+		"short packed":  func(g *GemmArgs) { g.Packed = make([]float32, 11) },
+		"nothing saved": func(g *GemmArgs) { g.Function, g.Slope = SiLUFunction, true },
+		"function":      func(g *GemmArgs) { g.Function = 77 },
 	} {
 		g := good
 		spoil(&g)

@@ -5,7 +5,7 @@ import "math"
 // genericInner is the portable Go twin of the assembly.
 var genericInner = &inner{
 	isa: Generic, mr: genericTile, nr: genericTile,
-	tile: tileGeneric, dots: dotsGeneric, transpose: transposeGeneric,
+	tile: tileGeneric, dots: dotsGeneric, transpose: transposeGeneric, copyPanel: copyPanelGeneric,
 
 	exp: each(expGeneric), tanh: each(tanhGeneric), sigmoid: each(sigmoidGeneric), erf: each(erfGeneric),
 	geluTanh: each(geluTanhGeneric), geluErf: each(geluErfGeneric), silu: each(siluGeneric),

@@ -13,6 +13,16 @@ type inner struct {
 	// transpose sets dst[c*ldd+r] = src[r*lds+c] for r < rows, c < cols.
 	transpose func(dst []float32, ldd int, src []float32, lds, rows, cols int)
 
+	// copyPanel copies rows of nr elements, lds from row to row in src, one
+	// after the other until dst is full.
+	copyPanel func(dst, src []float32, lds int)
+	// splitRows deals rows of src [rows, 8 panels] out to panels [rows, 8] that
+	// start next elements apart in dst; nil where panels are not 8 wide.
+	splitRows func(dst []float32, next int, src []float32, lds, rows, panels int)
+	// prefetch brings rows [rows, cols] of src into the L2 cache; nil where
+	// that is not possible.
+	prefetch func(src []float32, lds, rows, cols int)
+
 	exp, tanh, sigmoid, erf             func(y, x []float32)
 	geluTanh, geluErf, silu             func(y, x []float32)
 	geluTanhGrad, geluErfGrad, siluGrad func(dx, dy, x []float32)

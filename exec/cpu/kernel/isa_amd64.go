@@ -22,7 +22,8 @@ func init() {
 
 var avx512Inner = &inner{
 	isa: AVX512, mr: 8, nr: 48,
-	tile: tileAVX512, dots: dotsAVX512, transpose: transposeAVX512Blocks,
+	tile: tileAVX512, dots: dotsAVX512, transpose: transposeAVX512Blocks, copyPanel: copyPanelAVX512Rows,
+	splitRows: splitRowsAVX512Panels, prefetch: prefetchAVX512,
 
 	exp: expAVX512, tanh: tanhAVX512, sigmoid: sigmoidAVX512, erf: erfAVX512,
 	geluTanh: geluTanhAVX512, geluErf: geluErfAVX512, silu: siluAVX512,
@@ -45,7 +46,8 @@ var avx512Inner = &inner{
 
 var avx2Inner = &inner{
 	isa: AVX2, mr: 6, nr: 16,
-	tile: tileAVX2, dots: dotsAVX2, transpose: transposeAVX2Blocks,
+	tile: tileAVX2, dots: dotsAVX2, transpose: transposeAVX2Blocks, copyPanel: copyPanelAVX2Rows,
+	prefetch: prefetchAVX2,
 
 	exp: expAVX2, tanh: tanhAVX2, sigmoid: sigmoidAVX2, erf: erfAVX2,
 	geluTanh: geluTanhAVX2, geluErf: geluErfAVX2, silu: siluAVX2,

@@ -40,10 +40,10 @@ func RMSNormGrad(p *Pool, dx, dgamma, dy, x, gamma, rstd []float32, rows, cols i
 func normaliseGrad(p *Pool, accumulate bool, args normGradTask) {
 	t := &p.tasks.normGrad
 	*t = args
-	chunks := max(1, min(normChunks, len(p.scratch.b)/(2*max(t.cols, 1))))
+	chunks := max(1, min(normChunks, len(p.scratch.a)/(2*max(t.cols, 1))))
 	t.chunkRows = max(1, ceil(t.rows, chunks))
 	chunks = ceil(t.rows, t.chunkRows)
-	t.partial = p.scratch.b[:chunks*2*t.cols]
+	t.partial = p.scratch.a[:chunks*2*t.cols]
 	p.run(chunks, 1, t)
 	for i, sum := range [2][]float32{t.dgamma, t.dbeta} {
 		if sum == nil {

@@ -147,7 +147,7 @@ func TestPairTile(t *testing.T) {
 		lanes := ceil(kc, 2)
 		draw := random(t)
 		x, y, c, bias := draw(rows*kc), draw(kc*cols), draw(rows*(cols+1)), draw(cols)
-		want := reference(GemmArgs{M: rows, N: cols, K: kc, A: rounded(x), LDA: kc, B: rounded(y), LDB: cols, C: c, LDC: cols + 1, Accumulate: true, Bias: bias}, c)
+		want := reference(GemmArgs{M: rows, N: cols, K: kc, A: rounded(x), LDA: kc, B: rounded(y), LDB: cols, C: c, LDC: cols + 1, Accumulate: true, Epilogue: Epilogue{Bias: bias}}, c)
 		a, rs, ks := make([]float32, rows*lanes), lanes, 1
 		for r := range rows {
 			in.pairs.row(a[r*lanes:], x[r*kc:][:kc])

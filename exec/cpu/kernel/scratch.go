@@ -1,16 +1,15 @@
 package kernel
 
 const (
-	packedA     = 1024 * 768    // elements of A packed at once
-	packedB     = 768 * 42 * 48 // elements of B packed at once
-	workerFloat = 128 << 10     // elements of each worker's own scratch
-	sumChunks   = 1 << 10       // parts of a float64 sum
+	packedA     = 1024 * 768 // elements of A packed at once
+	workerFloat = 144 << 10  // elements of each worker's own scratch: a strip of B
+	sumChunks   = 1 << 10    // parts of a float64 sum
 )
 
 // scratch is the memory kernels work in, one per pool.
 type scratch struct {
 	all     []float32
-	a, b    []float32
+	a       []float32
 	workers [][]float32
 	sums    []float64
 }
@@ -18,17 +17,17 @@ type scratch struct {
 // ScratchFloats is the number of float32 elements a pool of that many threads
 // takes for scratch memory, whatever kernels it runs.
 func ScratchFloats(threads int) int {
-	return packedA + packedB + threads*workerFloat + 2*sumChunks
+	return packedA + threads*workerFloat + 2*sumChunks
 }
 
 func newScratch(threads int) scratch {
-	s := scratch{all: Alloc(packedA + packedB + threads*workerFloat), sums: make([]float64, sumChunks)}
+	s := scratch{all: Alloc(packedA + threads*workerFloat), sums: make([]float64, sumChunks)}
 	rest := s.all
 	take := func(n int) (x []float32) {
 		x, rest = rest[:n:n], rest[n:]
 		return x
 	}
-	s.a, s.b = take(packedA), take(packedB)
+	s.a = take(packedA)
 	for range threads {
 		s.workers = append(s.workers, take(workerFloat))
 	}
@@ -45,8 +44,9 @@ func (s *scratch) free() {
 type tasks struct {
 	each     eachTask
 	ranges   rangeTask
+	block    blockTask
 	pack     packTask
-	tile     tileTask
+	packB    packBTask
 	skinny   skinnyTask
 	batched  batchedTask
 	forward  attentionTask

@@ -210,3 +210,46 @@ func transposeAVX512Blocks(dst []float32, ldd int, src []float32, lds, rows, col
 	}
 	transposeBlocks(side, f, dst, ldd, src, lds, rows, cols)
 }
+
+// copyPanelRows checks what the assembly does not.
+func copyPanelRows(nr int, f func(rows int, dst *float32, src *float32, lds int), dst, src []float32, lds int) {
+	rows := len(dst) / nr
+	if rows == 0 {
+		return
+	}
+	_ = src[(rows-1)*lds+nr-1]
+	f(rows, &dst[0], &src[0], 4*lds)
+}
+
+func copyPanelAVX512Rows(dst, src []float32, lds int) {
+	copyPanelRows(48, copyPanelAVX512, dst, src, lds)
+}
+
+func copyPanelAVX2Rows(dst, src []float32, lds int) {
+	copyPanelRows(16, copyPanelAVX2, dst, src, lds)
+}
+
+func splitRowsAVX512Panels(dst []float32, next int, src []float32, lds, rows, panels int) {
+	if rows == 0 || panels == 0 {
+		return
+	}
+	_ = src[(rows-1)*lds+panels*panelA-1]
+	_ = dst[(panels-1)*next+rows*panelA-1]
+	splitRowsAVX512(panels, rows, &dst[0], 4*next, &src[0], 4*lds)
+}
+
+// prefetchLines calls f for rows that lie within src.
+func prefetchLines(f func(rows, lines int, src *float32, lds int), src []float32, lds, rows, cols int) {
+	if rows > 0 && cols > 0 {
+		_ = src[(rows-1)*lds+cols-1]
+		f(rows, (cols+15)/16, &src[0], 4*lds)
+	}
+}
+
+func prefetchAVX512(src []float32, lds, rows, cols int) {
+	prefetchLines(prefetchRowsAVX512, src, lds, rows, cols)
+}
+
+func prefetchAVX2(src []float32, lds, rows, cols int) {
+	prefetchLines(prefetchRowsAVX2, src, lds, rows, cols)
+}

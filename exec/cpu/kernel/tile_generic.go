@@ -73,3 +73,9 @@ func transposeGeneric(dst []float32, ldd int, src []float32, lds, rows, cols int
 		}
 	}
 }
+
+func copyPanelGeneric(dst, src []float32, lds int) {
+	for ; len(dst) > 0; dst, src = dst[genericTile:], src[min(lds, len(src)):] {
+		*(*[genericTile]float32)(dst) = *(*[genericTile]float32)(src)
+	}
+}

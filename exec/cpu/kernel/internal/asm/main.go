@@ -36,6 +36,7 @@ func emit(s *set) {
 	s.microKernels()
 	s.dotKernels()
 	s.transposes()
+	s.panels()
 	s.elementwise()
 	s.reductions()
 	s.norms()
