@@ -35,6 +35,35 @@ type pairLoops struct {
 	chains  int
 }
 
+// format is how a product's operands are laid out for the micro-kernel: in
+// lanes of 32 bits.
+type format uint8
+
+const (
+	plain   format = iota // float32
+	rounded               // float32, rounded to bf16
+	paired                // pairs
+)
+
+// format is that of a product, with bf16 or without.
+func (in *inner) format(bf16 bool) format {
+	switch {
+	case !bf16:
+		return plain
+	case in.pairs == nil:
+		return rounded
+	}
+	return paired
+}
+
+// lanes is how many lanes k neighbours along K take.
+func (f format) lanes(k int) int {
+	if f == paired {
+		return ceil(k, 2)
+	}
+	return k
+}
+
 // HasBF16 tells whether the instruction set in use multiplies bf16 natively.
 // Where it does not, products of bf16 are computed in float32 on rounded
 // numbers, which takes the time of float32 and a little more.

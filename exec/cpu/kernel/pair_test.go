@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"math"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -147,7 +148,7 @@ func TestPairTile(t *testing.T) {
 		lanes := ceil(kc, 2)
 		draw := random(t)
 		x, y, c, bias := draw(rows*kc), draw(kc*cols), draw(rows*(cols+1)), draw(cols)
-		want := reference(GemmArgs{M: rows, N: cols, K: kc, A: rounded(x), LDA: kc, B: rounded(y), LDB: cols, C: c, LDC: cols + 1, Accumulate: true, Epilogue: Epilogue{Bias: bias}}, c)
+		want := reference(GemmArgs{M: rows, N: cols, K: kc, A: roundAll(x), LDA: kc, B: roundAll(y), LDB: cols, C: c, LDC: cols + 1, Accumulate: true, Epilogue: Epilogue{Bias: bias}}, c)
 		a, rs, ks := make([]float32, rows*lanes), lanes, 1
 		for r := range rows {
 			in.pairs.row(a[r*lanes:], x[r*kc:][:kc])
@@ -164,12 +165,80 @@ func TestPairTile(t *testing.T) {
 	})
 }
 
-func rounded(x []float32) []float32 {
+func roundAll(x []float32) []float32 {
 	y := make([]float32, len(x))
 	for i, v := range x {
 		y[i] = roundBF16Generic(v)
 	}
 	return y
+}
+
+// emulating lists all sets of inner loops, and those with instructions for bf16
+// once more without.
+func emulating() []*inner {
+	sets := available()
+	for _, in := range sets {
+		if in.pairs != nil {
+			without := *in
+			without.pairs, without.isa = nil, in.isa+"-emulated"
+			sets = append(sets, &without)
+		}
+	}
+	return sets
+}
+
+// TestGemmBF16 wants the product of rounded operands.
+func TestGemmBF16(t *testing.T) {
+	checkSets(t, emulating(), func(t *rapid.T) (func(p *Pool) [][]float32, func(t *rapid.T, got [][]float32)) {
+		k := rapid.OneOf(size(131), rapid.Just(0), rapid.IntRange(760, 800), rapid.IntRange(1530, 1550)).Draw(t, "k")
+		g := drawGemm(t, size(131).Draw(t, "m"), size(131).Draw(t, "n"), k)
+		g.BF16 = true
+		packed := rapid.Bool().Draw(t, "packed")
+		run := func(p *Pool) [][]float32 {
+			h := g
+			h.C = slices.Clone(g.C)
+			if packed {
+				h.Packed = make([]float32, PackedFloats(g.N, g.K))
+				PackB(p, h.Packed, g)
+				h.B = nil
+			}
+			Gemm(p, h)
+			return [][]float32{h.C}
+		}
+		return run, func(t *rapid.T, got [][]float32) {
+			h := g
+			h.A, h.B = roundAll(g.A), roundAll(g.B)
+			near(t, "C", got[0], reference(h, g.C), tolerance(k), 1)
+		}
+	})
+}
+
+// TestGemmBF16Values multiplies what is not an ordinary number, and wants the
+// same of the instructions and without them.
+func TestGemmBF16Values(t *testing.T) {
+	p := NewPool(1)
+	defer p.Close()
+	defer active.Store(active.Load())
+	inf, nan := float32(math.Inf(1)), float32(math.NaN())
+	for _, in := range emulating() {
+		active.Store(in)
+		for _, c := range []struct{ x, y, want float32 }{
+			{1e-39, 1e38, 0}, {1e38, -1e-39, 0}, // denormals are zeros
+			{inf, 1, inf}, {-3, inf, -inf}, {inf, 1e-39, nan}, {nan, 0, nan}, {1, nan, nan},
+			{3.4e38, 1, inf},                    // too large for bf16
+			{1.00390625, 1, 1},                  // halfway, to even
+			{1.01171875, 1, 1.015625},           // halfway, to even
+			{1.0039064, 1, 1.0078125},           // a little more than half
+			{1.5, -2.25, -3.375},                // exact
+			{1.0078125, 1.0078125, 1.015686035}, // 16 bits of product
+		} {
+			z := []float32{9}
+			Gemm(p, GemmArgs{M: 1, N: 1, K: 1, A: []float32{c.x}, LDA: 1, B: []float32{c.y}, LDB: 1, C: z, LDC: 1, BF16: true})
+			if z[0] != c.want && (c.want == c.want || z[0] == z[0]) {
+				t.Errorf("%s: %g times %g is %g, want %g", in.isa, c.x, c.y, z[0], c.want)
+			}
+		}
+	}
 }
 
 // TestMulAddsBF16 wants every number in the sum: each is 2 x y a round.
