@@ -15,6 +15,8 @@ type Options struct {
 	Slots int
 	// Train adds the backward pass, gradients and the optimizer's state.
 	Train bool
+	// Precision is that of products by parameters.
+	Precision Precision
 	// Borrow leaves the parameters out of the arena: [Borrow] takes those of
 	// another machine.
 	Borrow bool
@@ -62,6 +64,9 @@ func Compile(stage *graph.Stage, b Backend, o Options) (*Program, error) {
 	o.Slots = max(1, o.Slots)
 	if o.Train && o.Borrow {
 		return nil, errors.New("exec: a program that trains needs parameters of its own: Train and Borrow exclude each other")
+	}
+	if err := o.Precision.check(); err != nil {
+		return nil, err
 	}
 	c := &compiler{
 		Program: &Program{
