@@ -1,12 +1,12 @@
 package kernel
 
 const (
-	panelA     = 8    // width of a packed panel of A, mr <= panelA
-	minClaims  = 6    // claims a worker should find, at least
-	stripMost  = 4    // panels of B in a strip at most: they stay in the L2 cache
-	stripShort = 2    // the same if A's block is short enough to be read often
-	shortRows  = 1024 // rows of such a block
-	partRows   = 64   // rows of A a claim has at least
+	panelA     = 8             // width of a packed panel of A, mr <= panelA
+	minClaims  = 6             // claims a worker should find, at least
+	stripMost  = workerFloat   // elements of B in a strip at most: they stay in the L2 cache
+	stripShort = stripMost / 2 // the same if A's block is short enough to be read often
+	shortRows  = 1024          // rows of such a block
+	partRows   = 64            // rows of A a claim has at least
 )
 
 // blockTask computes C from a block of depth columns of op(A) and as many rows
@@ -80,10 +80,11 @@ func (t *blockTask) placeA(p *Pool) {
 // computes what, never the bits.
 func (t *blockTask) divide(threads int) int {
 	panels := ceil(t.g.N, t.in.nr)
-	t.width, t.parts = stripMost, 1
+	strip := stripMost
 	if t.rows <= shortRows {
-		t.width = stripShort
+		strip = stripShort
 	}
+	t.width, t.parts = min(max(1, strip/(t.kc*t.in.nr)), panels), 1
 	for threads > 1 && ceil(panels, t.width)*t.parts < minClaims*threads {
 		switch {
 		case t.width > 1 && t.rows/t.parts < 4*t.width*t.in.nr:
