@@ -344,6 +344,11 @@ func pairColumns2AVX512(rows int, dst *float32, ldd int, src *float32, lds int, 
 //go:noescape
 func pairColumns1AVX512(rows int, dst *float32, ldd int, src *float32, lds int, tail int)
 
+// splitPairsAVX512 makes rows of 16 pairs of each two rows of src, lds bytes apart, and puts one half into a panel, the other next bytes on; then those of the next two panels.
+//
+//go:noescape
+func splitPairsAVX512(twins int, pairs int, dst *float32, next int, src *float32, lds int)
+
 // pairTranspose16AVX512 sets dst[c*ldd+r] to the pair of src[r*lds+2c] and the next for r < 16, c < 16*blocks; strides in bytes.
 //
 //go:noescape

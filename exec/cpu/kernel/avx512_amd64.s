@@ -10369,6 +10369,45 @@ done:
 	VZEROUPPER
 	RET
 
+// func splitPairsAVX512(twins int, pairs int, dst *float32, next int, src *float32, lds int)
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F
+TEXT ·splitPairsAVX512(SB), NOSPLIT, $0-48
+	MOVQ    twins+0(FP), BX
+	MOVQ    pairs+8(FP), CX
+	MOVQ    dst+16(FP), DI
+	MOVQ    next+24(FP), R8
+	MOVQ    src+32(FP), SI
+	MOVQ    lds+40(FP), R9
+	VMOVUPS pairOrderAVX512<>+0(SB), Z31
+
+twin:
+	MOVQ SI, AX
+	MOVQ DI, DX
+	MOVQ CX, R10
+
+pair:
+	VMOVUPS       (AX), Z0
+	VMOVUPS       (AX)(R9*1), Z1
+	BYTE          $0x62
+	BYTE          $0xf2
+	BYTE          $0x77
+	BYTE          $0x48
+	BYTE          $0x72
+	BYTE          $0xc0
+	VPERMW        Z0, Z31, Z0
+	VMOVUPS       Y0, (DX)
+	VEXTRACTF32X8 $0x01, Z0, (DX)(R8*1)
+	LEAQ          (AX)(R9*2), AX
+	ADDQ          $+32, DX
+	DECQ          R10
+	JNZ           pair
+	ADDQ          $+64, SI
+	LEAQ          (DI)(R8*2), DI
+	DECQ          BX
+	JNZ           twin
+	VZEROUPPER
+	RET
+
 // func pairTranspose16AVX512(blocks int, src *float32, lds int, dst *float32, ldd int)
 // Requires: AVX, AVX512F
 TEXT ·pairTranspose16AVX512(SB), NOSPLIT, $0-40

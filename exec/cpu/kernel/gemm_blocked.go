@@ -81,10 +81,10 @@ func (t *blockTask) placeA(p *Pool) {
 func (t *blockTask) divide(threads int) int {
 	panels := ceil(t.g.N, t.in.nr)
 	strip := stripMost
-	if t.rows <= shortRows {
+	if t.rows <= shortRows || t.format == paired { // its pairs, and the next one's float32
 		strip = stripShort
 	}
-	t.width, t.parts = min(max(1, strip/(t.kc*t.in.nr)), panels), 1
+	t.width, t.parts = min(max(1, strip/(t.lanes*t.in.nr)), panels), 1
 	for threads > 1 && ceil(panels, t.width)*t.parts < minClaims*threads {
 		switch {
 		case t.width > 1 && t.rows/t.parts < 4*t.width*t.in.nr:

@@ -49,8 +49,12 @@ func (t *packTask) pack(k, n int) {
 
 // packPairs is pack for pairs of rows.
 func (t *packTask) packPairs(k, n int) {
-	lanes := ceil(t.rows, 2)
-	for j := 0; j < t.cols; j += panelA {
+	lanes, whole := ceil(t.rows, 2), 0
+	if n%2 == 0 {
+		whole = t.cols / panelA &^ 1
+		t.in.pairs.split(t.dst[k/2*panelA:], lanes*panelA, t.src[k*t.lds:], t.lds, n, whole)
+	}
+	for j := whole * panelA; j < t.cols; j += panelA {
 		t.in.pairs.columns(t.dst[(j/panelA*lanes+k/2)*panelA:], panelA, t.src[k*t.lds+j:], t.lds, n, min(panelA, t.cols-j))
 	}
 }

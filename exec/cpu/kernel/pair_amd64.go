@@ -3,7 +3,7 @@ package kernel
 import "math/bits"
 
 var avx512Pairs = &pairLoops{
-	tile: pairTileAVX512, row: pairRowOf, columns: pairColumnsOf, transpose: pairTransposeOf,
+	tile: pairTileAVX512, row: pairRowOf, columns: pairColumnsOf, split: splitPairsOf, transpose: pairTransposeOf,
 	mulAdds: pairMulAddsAVX512, chains: 384,
 }
 
@@ -49,6 +49,15 @@ func pairColumnsOf(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 			pairColumns1AVX512(rows, y, 4*ldd, x, 4*lds, n)
 		}
 	}
+}
+
+func splitPairsOf(dst []float32, next int, src []float32, lds, rows, panels int) {
+	if rows == 0 || panels == 0 {
+		return
+	}
+	_ = src[(rows-1)*lds+panels*panelA-1]
+	_ = dst[(panels-1)*next+rows/2*panelA-1]
+	splitPairsAVX512(panels/2, rows/2, &dst[0], 4*next, &src[0], 4*lds)
 }
 
 func pairTransposeOf(dst []float32, ldd int, src []float32, lds, rows, cols int) {

@@ -29,6 +29,7 @@ func (s *set) pairKernels() {
 	for vectors := 3; vectors > 0; vectors-- {
 		s.pairColumns(vectors)
 	}
+	s.splitPairs()
 	s.transpose16("pairTranspose16", true)
 	s.pairMulAdds()
 }
@@ -170,6 +171,43 @@ func (s *set) pairColumns(vectors int) {
 		store(v)
 	}
 	Label("done")
+	end()
+}
+
+// splitPairs makes pairs of the elements of two rows and deals them out to
+// panels of 8 columns, two panels at once.
+func (s *set) splitPairs() {
+	s.function("splitPairs", "func(twins, pairs int, dst *float32, next int, src *float32, lds int)",
+		"makes rows of 16 pairs of each two rows of src, lds bytes apart, and puts one half into a panel, the other next bytes on; then those of the next two panels.")
+	twins, pairs, dst, next, src, lds := reg.RBX, reg.RCX, reg.RDI, reg.R8, reg.RSI, reg.R9
+	from, to, left := reg.RAX, reg.RDX, reg.R10
+	x, y, order := reg.Z0, reg.Z1, reg.Z31
+	Load(Param("twins"), twins)
+	Load(Param("pairs"), pairs)
+	Load(Param("dst"), dst)
+	Load(Param("next"), next)
+	Load(Param("src"), src)
+	Load(Param("lds"), lds)
+	VMOVUPS(s.table(pairOrder), order)
+	Label("twin")
+	MOVQ(src, from)
+	MOVQ(dst, to)
+	MOVQ(pairs, left)
+	Label("pair")
+	VMOVUPS(Mem{Base: from}, x)
+	VMOVUPS(Mem{Base: from, Index: lds, Scale: 1}, y)
+	toPairs.emit(x, y, x)
+	VPERMW(x, order, x)
+	VMOVUPS(reg.Y0, Mem{Base: to})
+	VEXTRACTF32X8(U8(1), x, Mem{Base: to, Index: next, Scale: 1})
+	LEAQ(Mem{Base: from, Index: lds, Scale: 2}, from)
+	ADDQ(I32(32), to)
+	DECQ(left)
+	JNZ(LabelRef("pair"))
+	ADDQ(I32(64), src)
+	LEAQ(Mem{Base: dst, Index: next, Scale: 2}, dst)
+	DECQ(twins)
+	JNZ(LabelRef("twin"))
 	end()
 }
 
