@@ -38,6 +38,8 @@ type Call struct {
 	Tag  graph.Tag
 	In   []graph.Type // operands
 	Out  []graph.Type // the result, then the side outputs
+
+	Precision Precision // of products by parameters
 }
 
 // Kernel is an operation bound to its shapes.

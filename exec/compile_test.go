@@ -76,6 +76,10 @@ func TestCompileErrors(t *testing.T) {
 			m, err := exectest.GPT(exectest.Small, true)
 			return graph.Whole(m), err
 		}, exec.Options{Train: true, Borrow: true}, "Train and Borrow exclude each other"},
+		{"a precision that there is not", func() (*graph.Stage, error) {
+			m, err := exectest.GPT(exectest.Small, true)
+			return graph.Whole(m), err
+		}, exec.Options{Precision: "fp8"}, `precision "fp8" is unknown: use fp32 or bf16`},
 	} {
 		s, err := c.stage()
 		if err != nil {

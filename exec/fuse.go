@@ -93,7 +93,7 @@ func (c *compiler) join(n *G.Node, first Call, user *G.Node) (Call, bool) {
 		return Call{}, false
 	}
 	f := Fused{First: first.Spec, Then: then.Spec, Operands: len(first.In)}
-	call := Call{Tag: first.Tag, In: slices.Clone(first.In), Out: then.Out}
+	call := Call{Tag: first.Tag, In: slices.Clone(first.In), Out: then.Out, Precision: first.Precision}
 	for i, operand := range graph.Children(user) {
 		r := refOf(operand)
 		switch {

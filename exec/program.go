@@ -16,6 +16,8 @@ type Options struct {
 	Slots int
 	// Train adds the backward pass, gradients and the optimizer's state.
 	Train bool
+	// Precision is that of products by parameters.
+	Precision Precision
 	// Borrow leaves the parameters out of the arena: [Borrow] takes those of
 	// another machine.
 	Borrow bool
@@ -70,6 +72,9 @@ func Compile(stage *graph.Stage, b Backend, o Options) (*Program, error) {
 		if pass != Epilogue {
 			return nil, fmt.Errorf("exec: cannot disable the pass %q: there is %s", pass, Epilogue)
 		}
+	}
+	if err := o.Precision.check(); err != nil {
+		return nil, err
 	}
 	c := &compiler{
 		Program: &Program{

@@ -167,7 +167,7 @@ func (c *compiler) call(n *G.Node) (Call, error) {
 		return Call{}, &CompileError{Name: fmt.Sprint(n.Op()), Err: errors.New("not an operation of package graph")}
 	}
 	out := append([]graph.Type{op.Out()}, op.SideTypes()...)
-	return Call{Spec: op.Spec, Tag: op.Tag, In: op.In(), Out: out}, nil
+	return Call{Spec: op.Spec, Tag: op.Tag, In: op.In(), Out: out, Precision: c.opts.Precision}, nil
 }
 
 // bind gives s what it runs.

@@ -35,7 +35,7 @@ type Config struct {
 	Workers     int    `yaml:"workers,omitempty" group:"Parallelism" placeholder:"N" help:"Worker processes. Default: what the plan needs, 2 with --plan auto."`
 	Plan        string `yaml:"plan" default:"auto" group:"Parallelism" placeholder:"PLAN" help:"auto, a plan's JSON file, or its text, as 'pp=2 dp=2 micro=4 schedule=1f1b'. Default: ${default}."`
 	Memory      Size   `yaml:"memory,omitempty" group:"Parallelism" placeholder:"SIZE" help:"Memory a worker may use, as 200MiB. A plan that needs more is refused. Default: no limit."`
-	Precision   string `yaml:"precision" default:"fp32" enum:"fp32,bf16" group:"Parallelism" help:"Precision: ${enum}."`
+	Precision   string `yaml:"precision" default:"fp32" enum:"fp32,bf16" group:"Parallelism" help:"Products by parameters: ${enum}. bf16 rounds what is multiplied and adds up in fp32; all else stays in fp32."`
 	Device      string `yaml:"device" default:"auto" enum:"auto,cpu,gpu" group:"Parallelism" help:"Device: ${enum}."`
 	Collectives string `yaml:"collectives" default:"auto" enum:"auto,nats,tcp,shm,nccl" group:"Parallelism" help:"What moves tensors between workers: ${enum}."`
 	NATS        string `yaml:"nats,omitempty" group:"Parallelism" placeholder:"URL" help:"External NATS server, as nats://host:4222. Default: embedded."`
@@ -92,7 +92,7 @@ func (c *Config) Validate() error {
 	check(c.Sample >= 0, "--sample %d: must not be negative", c.Sample)
 	check(!c.Resume || c.Out != "", "--resume: name the run to continue with --out DIR")
 	check(c.Labels == "" || c.DataOrder == "sequential", "--labels: needs --data-order sequential")
-	check(c.Precision == "fp32", "--precision %s: this version trains in fp32", c.Precision)
+	check(c.Precision == "fp32" || c.Precision == "bf16", "--precision %s: must be fp32 or bf16", c.Precision)
 	check(c.Device != "gpu", "--device gpu: this build has no GPU back end; use --device cpu")
 	check(c.Collectives == "auto" || c.Collectives == "nats", "--collectives %s: no such plugin is installed; use nats", c.Collectives)
 	return errors.Join(errs...)

@@ -34,7 +34,7 @@ func compileRank(spec *Spec, rank int, b exec.Backend) (*parallel.Part, *exec.Pr
 		return nil, nil, err
 	}
 	program, err := exec.Compile(part.Stage, b, exec.Options{
-		Slots: part.Slots, Train: true,
+		Slots: part.Slots, Train: true, Precision: exec.Precision(c.Precision),
 		Counted:     func(s *graph.Shard) bool { return part.Counted[s] },
 		LossReplica: lossReplica(part),
 	})

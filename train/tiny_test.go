@@ -118,13 +118,12 @@ func trainRank(t testing.TB, spec *Spec, number int, transport comm.Transport) (
 	return o, err
 }
 
-// TestEveryPlanTrainsAlike draws plans and finds the losses, gradient norms and
-// validation loss of one device, dropout and masking included.
-func TestEveryPlanTrainsAlike(t *testing.T) {
+// tinyTokens writes a file of tokens: a pattern to learn, with some noise.
+func tinyTokens(t *testing.T) string {
 	tokens := filepath.Join(t.TempDir(), "tokens.bin")
 	var file []byte
 	draw := rand.New(rand.NewPCG(1, 2))
-	for i := range 2000 { // a pattern to learn, with some noise
+	for i := range 2000 {
 		token := 2 + i%9
 		if draw.IntN(10) == 0 {
 			token = 2 + draw.IntN(27)
@@ -134,6 +133,50 @@ func TestEveryPlanTrainsAlike(t *testing.T) {
 	if err := os.WriteFile(tokens, file, 0o666); err != nil {
 		t.Fatal(err)
 	}
+	return tokens
+}
+
+// TestBF16 trains in bf16 on one device and on more, and finds losses close to
+// those of fp32, but not the same.
+func TestBF16(t *testing.T) {
+	tokens := tinyTokens(t)
+	spread := parallel.Default()
+	spread.PP, spread.DP, spread.Micro = 3, 2, 3
+	for _, model := range tinyModels() {
+		run := func(plan *parallel.Plan, precision string) outcome {
+			spec, err := tinySpec(model, tokens, plan)
+			if err != nil {
+				t.Fatal(err)
+			}
+			spec.Config.Precision = precision
+			o, err := trainTiny(t, spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return o
+		}
+		want := run(parallel.Default(), "fp32")
+		for _, plan := range []*parallel.Plan{parallel.Default(), spread} {
+			got := run(plan, "bf16")
+			if got.losses[tinySteps-1] >= got.losses[0] {
+				t.Errorf("%s, %v: losses %v do not fall", model.Type(), plan, got.losses)
+			}
+			if got == want {
+				t.Errorf("%s, %v: bf16 changes nothing", model.Type(), plan)
+			}
+			for s := range tinySteps {
+				if off := got.losses[s] - want.losses[s]; !(math.Abs(off) < 0.03) {
+					t.Errorf("%s, %v: step %d has loss %g in bf16, %g in fp32", model.Type(), plan, s, got.losses[s], want.losses[s])
+				}
+			}
+		}
+	}
+}
+
+// TestEveryPlanTrainsAlike draws plans and finds the losses, gradient norms and
+// validation loss of one device, dropout and masking included.
+func TestEveryPlanTrainsAlike(t *testing.T) {
+	tokens := tinyTokens(t)
 	for _, model := range tinyModels() {
 		t.Run(model.Type(), func(t *testing.T) {
 			run := func(plan *parallel.Plan) (outcome, error) {

@@ -82,6 +82,60 @@ func TestCacheBounds(t *testing.T) {
 	}
 }
 
+// TestPrecision shows that BF16 rounds the operands of linear layers, of their
+// gradients, and of nothing else.
+func TestPrecision(t *testing.T) {
+	b := backend(t, 1)
+	for _, c := range []struct {
+		spec   graph.Spec
+		in     []graph.Type
+		out    graph.Type
+		rounds bool
+	}{
+		{graph.Linear{Contract: 1}, []graph.Type{f32(5, 7), f32(7, 3)}, f32(5, 3), true},
+		{graph.Linear{Contract: 1, Transposed: true}, []graph.Type{f32(5, 7), f32(3, 7)}, f32(5, 3), true},
+		{graph.LinearInputGrad{Contract: 1}, []graph.Type{f32(5, 3), f32(7, 3)}, f32(5, 7), true},
+		{graph.LinearWeightGrad{Contract: 1}, []graph.Type{f32(5, 7), f32(5, 3)}, f32(7, 3), true},
+		{graph.MatMul{}, []graph.Type{f32(5, 7), f32(7, 3)}, f32(5, 3), false},
+		{graph.Add{}, []graph.Type{f32(5, 7), f32(5, 7)}, f32(5, 7), false},
+	} {
+		var given, rounded [][]float32
+		for i, in := range c.in {
+			x := make([]float32, in.Size())
+			for j := range x {
+				x[j] = float32(math.Sin(float64(1 + 100*i + j)))
+			}
+			y := make([]float32, len(x))
+			kernel.RoundBF16(y, x)
+			given, rounded = append(given, x), append(rounded, y)
+		}
+		run := func(precision exec.Precision, in [][]float32) []float32 {
+			k, err := b.Lower(exec.Call{Spec: c.spec, In: c.in, Out: []graph.Type{c.out}, Precision: precision})
+			if err != nil {
+				t.Fatalf("%T: %v", c.spec, err)
+			}
+			y := make([]float32, c.out.Size())
+			if err := k.Run(&exec.Args{In: in, Out: [][]float32{y}, Add: []bool{false}}); err != nil {
+				t.Fatalf("%T: %v", c.spec, err)
+			}
+			return y
+		}
+		in := given
+		if c.rounds {
+			in = rounded
+		}
+		got, want, exact := run(exec.BF16, given), run(exec.FP32, in), run(exec.FP32, given)
+		var off, rounding float64
+		for i := range got {
+			off = max(off, math.Abs(float64(got[i]-want[i])))
+			rounding = max(rounding, math.Abs(float64(got[i]-exact[i])))
+		}
+		if off > 1e-6 || c.rounds != (rounding > 1e-4) {
+			t.Errorf("%#v: %g off in bf16, %g off what float32 gives", c.spec, off, rounding)
+		}
+	}
+}
+
 func TestBackend(t *testing.T) {
 	b := backend(t, 2)
 	if b.Threads() != 2 || b.Overhead() != 4*int64(kernel.ScratchFloats(2)) {

@@ -56,10 +56,10 @@ func fused(p *kernel.Pool, f exec.Fused, c exec.Call) (*exec.Kernel, error) {
 			bias = 2
 		}
 		m, n, k := s.Sizes(c.In[0], c.In[1])
-		return alone(product(p, 0, 1, bias, m, n, k, false, s.Transposed, e)), nil
+		return alone(product(p, c.Precision, 0, 1, bias, m, n, k, false, s.Transposed, e)), nil
 	case graph.LinearInputGrad:
 		m, n, k := graph.Linear(s).Sizes(c.Out[0], c.In[1])
-		return alone(product(p, 0, 1, noBias, m, k, n, false, !s.Transposed, e)), nil
+		return alone(product(p, c.Precision, 0, 1, noBias, m, k, n, false, !s.Transposed, e)), nil
 	}
 	return nil, exec.ErrNotFused
 }

@@ -8,8 +8,8 @@ import (
 
 // product is a kernel for C [m, n] = op(A) op(B), A and B being operands of
 // those numbers, dense, and of what follows it.
-func product(p *kernel.Pool, a, b, bias int, m, n, k int, transA, transB bool, then ...epilogue) *exec.Kernel {
-	g := kernel.GemmArgs{M: m, N: n, K: k, LDA: k, TransA: transA, LDB: n, TransB: transB, LDC: n}
+func product(p *kernel.Pool, precision exec.Precision, a, b, bias int, m, n, k int, transA, transB bool, then ...epilogue) *exec.Kernel {
+	g := kernel.GemmArgs{M: m, N: n, K: k, LDA: k, TransA: transA, LDB: n, TransB: transB, LDC: n, BF16: precision == exec.BF16}
 	if transA {
 		g.LDA = m
 	}
@@ -43,22 +43,22 @@ func flops(sizes ...int) int64 {
 // linear is y [m, n] = x [m, k] W + b.
 func linear(p *kernel.Pool, s graph.Linear, c exec.Call) (*exec.Kernel, error) {
 	m, n, k := s.Sizes(c.In[0], c.In[1])
-	return product(p, 0, 1, 2, m, n, k, false, s.Transposed), nil
+	return product(p, c.Precision, 0, 1, 2, m, n, k, false, s.Transposed), nil
 }
 
 // linearInputGrad is dx [m, k] = dy [m, n] W^T.
 func linearInputGrad(p *kernel.Pool, s graph.LinearInputGrad, c exec.Call) (*exec.Kernel, error) {
 	m, n, k := graph.Linear(s).Sizes(c.Out[0], c.In[1])
-	return product(p, 0, 1, noBias, m, k, n, false, !s.Transposed), nil
+	return product(p, c.Precision, 0, 1, noBias, m, k, n, false, !s.Transposed), nil
 }
 
 // linearWeightGrad is dW [k, n] = x^T dy, or its transpose [n, k] = dy^T x.
 func linearWeightGrad(p *kernel.Pool, s graph.LinearWeightGrad, c exec.Call) (*exec.Kernel, error) {
 	m, n, k := graph.Linear(s).Sizes(c.In[0], c.Out[0])
 	if s.Transposed {
-		return product(p, 1, 0, noBias, n, k, m, true, false), nil
+		return product(p, c.Precision, 1, 0, noBias, n, k, m, true, false), nil
 	}
-	return product(p, 0, 1, noBias, k, n, m, true, false), nil
+	return product(p, c.Precision, 0, 1, noBias, k, n, m, true, false), nil
 }
 
 // biasGrad sums the rows of dy.
@@ -77,7 +77,7 @@ const batchedFLOPs = 1 << 23
 
 func matMul(p *kernel.Pool, s graph.MatMul, c exec.Call) (*exec.Kernel, error) {
 	count, m, n, k := s.Sizes(c.In[0], c.In[1])
-	one := product(p, 0, 1, noBias, m, n, k, s.TransA, s.TransB)
+	one := product(p, exec.FP32, 0, 1, noBias, m, n, k, s.TransA, s.TransB)
 	if count == 1 {
 		return one, nil
 	}

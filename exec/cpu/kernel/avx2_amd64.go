@@ -149,6 +149,11 @@ func geluErfAVX2(y []float32, x []float32)
 //go:noescape
 func siluAVX2(y []float32, x []float32)
 
+// roundBF16AVX2 sets y to x rounded to bf16.
+//
+//go:noescape
+func roundBF16AVX2(y []float32, x []float32)
+
 // geluTanhGradAVX2 is the gradient of geluTanh.
 //
 //go:noescape

@@ -3573,6 +3573,64 @@ done:
 	VZEROUPPER
 	RET
 
+// func roundBF16AVX2(y []float32, x []float32)
+// Requires: AVX, AVX2
+TEXT ·roundBF16AVX2(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), DX
+	MOVQ x_base+24(FP), BX
+	MOVQ y_len+8(FP), CX
+	XORQ AX, AX
+
+single:
+	CMPQ      CX, $+8
+	JL        singleEnd
+	VMOVUPS   (BX)(AX*1), Y0
+	VPSRLD    $0x10, Y0, Y1
+	VANDPS    constantsAVX2<>+2624(SB), Y1, Y2
+	VPADDD    constantsAVX2<>+2688(SB), Y0, Y1
+	VPADDD    Y2, Y1, Y1
+	VANDPS    constantsAVX2<>+832(SB), Y0, Y2
+	VMOVUPS   constantsAVX2<>+2752(SB), Y3
+	VMOVUPS   constantsAVX2<>+2816(SB), Y4
+	VANDPS    constantsAVX2<>+960(SB), Y0, Y5
+	VCMPPS    $0x11, Y3, Y2, Y3
+	VBLENDVPS Y3, Y5, Y1, Y1
+	VADDPS    Y0, Y0, Y0
+	VCMPPS    $0x11, Y4, Y2, Y2
+	VBLENDVPS Y2, Y1, Y0, Y0
+	VANDPS    constantsAVX2<>+2880(SB), Y0, Y0
+	VMOVUPS   Y0, (DX)(AX*1)
+	ADDQ      $+32, AX
+	SUBQ      $+8, CX
+	JMP       single
+
+singleEnd:
+	TESTQ      CX, CX
+	JZ         done
+	LEAQ       tailsAVX2<>+32(SB), SI
+	NEGQ       CX
+	VMOVUPS    (SI)(CX*4), Y0
+	VMASKMOVPS (BX)(AX*1), Y0, Y1
+	VPSRLD     $0x10, Y1, Y2
+	VANDPS     constantsAVX2<>+2624(SB), Y2, Y3
+	VPADDD     constantsAVX2<>+2688(SB), Y1, Y2
+	VPADDD     Y3, Y2, Y2
+	VANDPS     constantsAVX2<>+832(SB), Y1, Y3
+	VMOVUPS    constantsAVX2<>+2752(SB), Y4
+	VMOVUPS    constantsAVX2<>+2816(SB), Y5
+	VANDPS     constantsAVX2<>+960(SB), Y1, Y6
+	VCMPPS     $0x11, Y4, Y3, Y4
+	VBLENDVPS  Y4, Y6, Y2, Y2
+	VADDPS     Y1, Y1, Y1
+	VCMPPS     $0x11, Y5, Y3, Y3
+	VBLENDVPS  Y3, Y2, Y1, Y1
+	VANDPS     constantsAVX2<>+2880(SB), Y1, Y1
+	VMASKMOVPS Y1, Y0, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
 // func geluTanhGradAVX2(dx []float32, dy []float32, x []float32)
 // Requires: AVX, AVX2, FMA3
 TEXT ·geluTanhGradAVX2(SB), NOSPLIT, $0-72
@@ -3619,8 +3677,8 @@ single:
 	VADDPS      constantsAVX2<>+704(SB), Y2, Y2
 	VMOVUPS     constantsAVX2<>+704(SB), Y3
 	VDIVPS      Y2, Y3, Y2
-	VMOVUPS     constantsAVX2<>+2624(SB), Y3
-	VFMADD213PS constantsAVX2<>+2688(SB), Y1, Y3
+	VMOVUPS     constantsAVX2<>+2944(SB), Y3
+	VFMADD213PS constantsAVX2<>+3008(SB), Y1, Y3
 	VMOVUPS     constantsAVX2<>+704(SB), Y1
 	VSUBPS      Y2, Y1, Y1
 	VMULPS      Y0, Y1, Y0
@@ -3673,8 +3731,8 @@ singleEnd:
 	VADDPS      constantsAVX2<>+704(SB), Y3, Y3
 	VMOVUPS     constantsAVX2<>+704(SB), Y4
 	VDIVPS      Y3, Y4, Y3
-	VMOVUPS     constantsAVX2<>+2624(SB), Y4
-	VFMADD213PS constantsAVX2<>+2688(SB), Y2, Y4
+	VMOVUPS     constantsAVX2<>+2944(SB), Y4
+	VFMADD213PS constantsAVX2<>+3008(SB), Y2, Y4
 	VMOVUPS     constantsAVX2<>+704(SB), Y2
 	VSUBPS      Y3, Y2, Y2
 	VMULPS      Y1, Y2, Y1
@@ -3702,7 +3760,7 @@ single:
 	JL          singleEnd
 	VMOVUPS     (SI)(AX*1), Y0
 	VMULPS      Y0, Y0, Y1
-	VMULPS      constantsAVX2<>+2752(SB), Y1, Y1
+	VMULPS      constantsAVX2<>+3072(SB), Y1, Y1
 	VMOVUPS     constantsAVX2<>+0(SB), Y2
 	VMAXPS      Y1, Y2, Y1
 	VMOVUPS     constantsAVX2<>+64(SB), Y2
@@ -3730,7 +3788,7 @@ single:
 	VPSLLD      $0x17, Y2, Y2
 	VMULPS      Y2, Y1, Y1
 	VMULPS      Y0, Y1, Y1
-	VMULPS      constantsAVX2<>+2816(SB), Y1, Y1
+	VMULPS      constantsAVX2<>+3136(SB), Y1, Y1
 	VMULPS      constantsAVX2<>+2560(SB), Y0, Y0
 	VANDPS      constantsAVX2<>+832(SB), Y0, Y2
 	VMOVUPS     constantsAVX2<>+1472(SB), Y3
@@ -3803,7 +3861,7 @@ singleEnd:
 	VMOVUPS     (DI)(CX*4), Y0
 	VMASKMOVPS  (SI)(AX*1), Y0, Y1
 	VMULPS      Y1, Y1, Y2
-	VMULPS      constantsAVX2<>+2752(SB), Y2, Y2
+	VMULPS      constantsAVX2<>+3072(SB), Y2, Y2
 	VMOVUPS     constantsAVX2<>+0(SB), Y3
 	VMAXPS      Y2, Y3, Y2
 	VMOVUPS     constantsAVX2<>+64(SB), Y3
@@ -3831,7 +3889,7 @@ singleEnd:
 	VPSLLD      $0x17, Y3, Y3
 	VMULPS      Y3, Y2, Y2
 	VMULPS      Y1, Y2, Y2
-	VMULPS      constantsAVX2<>+2816(SB), Y2, Y2
+	VMULPS      constantsAVX2<>+3136(SB), Y2, Y2
 	VMULPS      constantsAVX2<>+2560(SB), Y1, Y1
 	VANDPS      constantsAVX2<>+832(SB), Y1, Y3
 	VMOVUPS     constantsAVX2<>+1472(SB), Y4
@@ -4747,7 +4805,7 @@ TEXT ·maxAVX2(SB), NOSPLIT, $0-28
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
-	VMOVUPS constantsAVX2<>+2880(SB), Y4
+	VMOVUPS constantsAVX2<>+3200(SB), Y4
 	VMOVAPS Y4, Y0
 	VMOVAPS Y4, Y1
 	VMOVAPS Y4, Y2
@@ -5278,17 +5336,17 @@ two:
 twoRows:
 	VMOVUPS     (R9), Y5
 	VFMSUB213PS Y3, Y0, Y5
-	VMOVUPS     constantsAVX2<>+2944(SB), Y6
+	VMOVUPS     constantsAVX2<>+3264(SB), Y6
 	VMAXPS      Y5, Y6, Y5
-	VMOVUPS     constantsAVX2<>+3008(SB), Y6
+	VMOVUPS     constantsAVX2<>+3328(SB), Y6
 	VMINPS      Y5, Y6, Y5
 	VROUNDPS    $0x09, Y5, Y6
 	VSUBPS      Y6, Y5, Y5
-	VMOVUPS     constantsAVX2<>+3072(SB), Y7
-	VFMADD213PS constantsAVX2<>+3136(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+3200(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+3264(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+3328(SB), Y5, Y7
+	VMOVUPS     constantsAVX2<>+3392(SB), Y7
+	VFMADD213PS constantsAVX2<>+3456(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+3520(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+3584(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+3648(SB), Y5, Y7
 	VFMADD213PS constantsAVX2<>+704(SB), Y5, Y7
 	VCVTPS2DQ   Y6, Y5
 	VPSRAD      $0x01, Y5, Y6
@@ -5303,17 +5361,17 @@ twoRows:
 	VADDPS      Y5, Y1, Y1
 	VMOVUPS     32(R9), Y5
 	VFMSUB213PS Y4, Y0, Y5
-	VMOVUPS     constantsAVX2<>+2944(SB), Y6
+	VMOVUPS     constantsAVX2<>+3264(SB), Y6
 	VMAXPS      Y5, Y6, Y5
-	VMOVUPS     constantsAVX2<>+3008(SB), Y6
+	VMOVUPS     constantsAVX2<>+3328(SB), Y6
 	VMINPS      Y5, Y6, Y5
 	VROUNDPS    $0x09, Y5, Y6
 	VSUBPS      Y6, Y5, Y5
-	VMOVUPS     constantsAVX2<>+3072(SB), Y7
-	VFMADD213PS constantsAVX2<>+3136(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+3200(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+3264(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+3328(SB), Y5, Y7
+	VMOVUPS     constantsAVX2<>+3392(SB), Y7
+	VFMADD213PS constantsAVX2<>+3456(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+3520(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+3584(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+3648(SB), Y5, Y7
 	VFMADD213PS constantsAVX2<>+704(SB), Y5, Y7
 	VCVTPS2DQ   Y6, Y5
 	VPSRAD      $0x01, Y5, Y6
@@ -5351,17 +5409,17 @@ one:
 oneRows:
 	VMOVUPS     (R9), Y3
 	VFMSUB213PS Y2, Y0, Y3
-	VMOVUPS     constantsAVX2<>+2944(SB), Y4
+	VMOVUPS     constantsAVX2<>+3264(SB), Y4
 	VMAXPS      Y3, Y4, Y3
-	VMOVUPS     constantsAVX2<>+3008(SB), Y4
+	VMOVUPS     constantsAVX2<>+3328(SB), Y4
 	VMINPS      Y3, Y4, Y3
 	VROUNDPS    $0x09, Y3, Y4
 	VSUBPS      Y4, Y3, Y3
-	VMOVUPS     constantsAVX2<>+3072(SB), Y5
-	VFMADD213PS constantsAVX2<>+3136(SB), Y3, Y5
-	VFMADD213PS constantsAVX2<>+3200(SB), Y3, Y5
-	VFMADD213PS constantsAVX2<>+3264(SB), Y3, Y5
-	VFMADD213PS constantsAVX2<>+3328(SB), Y3, Y5
+	VMOVUPS     constantsAVX2<>+3392(SB), Y5
+	VFMADD213PS constantsAVX2<>+3456(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+3520(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+3584(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+3648(SB), Y3, Y5
 	VFMADD213PS constantsAVX2<>+704(SB), Y3, Y5
 	VCVTPS2DQ   Y4, Y3
 	VPSRAD      $0x01, Y3, Y4
@@ -5419,17 +5477,17 @@ two:
 twoRows:
 	VMOVUPS     (R10), Y6
 	VFMSUB213PS Y2, Y0, Y6
-	VMOVUPS     constantsAVX2<>+2944(SB), Y7
+	VMOVUPS     constantsAVX2<>+3264(SB), Y7
 	VMAXPS      Y6, Y7, Y6
-	VMOVUPS     constantsAVX2<>+3008(SB), Y7
+	VMOVUPS     constantsAVX2<>+3328(SB), Y7
 	VMINPS      Y6, Y7, Y6
 	VROUNDPS    $0x09, Y6, Y7
 	VSUBPS      Y7, Y6, Y6
-	VMOVUPS     constantsAVX2<>+3072(SB), Y8
-	VFMADD213PS constantsAVX2<>+3136(SB), Y6, Y8
-	VFMADD213PS constantsAVX2<>+3200(SB), Y6, Y8
-	VFMADD213PS constantsAVX2<>+3264(SB), Y6, Y8
-	VFMADD213PS constantsAVX2<>+3328(SB), Y6, Y8
+	VMOVUPS     constantsAVX2<>+3392(SB), Y8
+	VFMADD213PS constantsAVX2<>+3456(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+3520(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+3584(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+3648(SB), Y6, Y8
 	VFMADD213PS constantsAVX2<>+704(SB), Y6, Y8
 	VCVTPS2DQ   Y7, Y6
 	VPSRAD      $0x01, Y6, Y7
@@ -5448,17 +5506,17 @@ twoRows:
 	VMOVUPS     Y6, (R11)
 	VMOVUPS     32(R10), Y6
 	VFMSUB213PS Y3, Y0, Y6
-	VMOVUPS     constantsAVX2<>+2944(SB), Y7
+	VMOVUPS     constantsAVX2<>+3264(SB), Y7
 	VMAXPS      Y6, Y7, Y6
-	VMOVUPS     constantsAVX2<>+3008(SB), Y7
+	VMOVUPS     constantsAVX2<>+3328(SB), Y7
 	VMINPS      Y6, Y7, Y6
 	VROUNDPS    $0x09, Y6, Y7
 	VSUBPS      Y7, Y6, Y6
-	VMOVUPS     constantsAVX2<>+3072(SB), Y8
-	VFMADD213PS constantsAVX2<>+3136(SB), Y6, Y8
-	VFMADD213PS constantsAVX2<>+3200(SB), Y6, Y8
-	VFMADD213PS constantsAVX2<>+3264(SB), Y6, Y8
-	VFMADD213PS constantsAVX2<>+3328(SB), Y6, Y8
+	VMOVUPS     constantsAVX2<>+3392(SB), Y8
+	VFMADD213PS constantsAVX2<>+3456(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+3520(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+3584(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+3648(SB), Y6, Y8
 	VFMADD213PS constantsAVX2<>+704(SB), Y6, Y8
 	VCVTPS2DQ   Y7, Y6
 	VPSRAD      $0x01, Y6, Y7
@@ -5500,17 +5558,17 @@ one:
 oneRows:
 	VMOVUPS     (R10), Y4
 	VFMSUB213PS Y2, Y0, Y4
-	VMOVUPS     constantsAVX2<>+2944(SB), Y5
+	VMOVUPS     constantsAVX2<>+3264(SB), Y5
 	VMAXPS      Y4, Y5, Y4
-	VMOVUPS     constantsAVX2<>+3008(SB), Y5
+	VMOVUPS     constantsAVX2<>+3328(SB), Y5
 	VMINPS      Y4, Y5, Y4
 	VROUNDPS    $0x09, Y4, Y5
 	VSUBPS      Y5, Y4, Y4
-	VMOVUPS     constantsAVX2<>+3072(SB), Y6
-	VFMADD213PS constantsAVX2<>+3136(SB), Y4, Y6
-	VFMADD213PS constantsAVX2<>+3200(SB), Y4, Y6
-	VFMADD213PS constantsAVX2<>+3264(SB), Y4, Y6
-	VFMADD213PS constantsAVX2<>+3328(SB), Y4, Y6
+	VMOVUPS     constantsAVX2<>+3392(SB), Y6
+	VFMADD213PS constantsAVX2<>+3456(SB), Y4, Y6
+	VFMADD213PS constantsAVX2<>+3520(SB), Y4, Y6
+	VFMADD213PS constantsAVX2<>+3584(SB), Y4, Y6
+	VFMADD213PS constantsAVX2<>+3648(SB), Y4, Y6
 	VFMADD213PS constantsAVX2<>+704(SB), Y4, Y6
 	VCVTPS2DQ   Y5, Y4
 	VPSRAD      $0x01, Y4, Y5
@@ -5585,7 +5643,7 @@ single:
 	CMPQ        CX, $+8
 	JL          singleEnd
 	VMOVUPS     (BX)(AX*1), Y0
-	VMULPS      constantsAVX2<>+3392(SB), Y0, Y2
+	VMULPS      constantsAVX2<>+3712(SB), Y0, Y2
 	VPSRLD      $0x17, Y2, Y2
 	VPSUBD      constantsAVX2<>+768(SB), Y2, Y1
 	VPSLLD      $0x17, Y1, Y2
@@ -5598,12 +5656,12 @@ single:
 	VSUBPS      Y3, Y2, Y2
 	VDIVPS      Y1, Y2, Y1
 	VMULPS      Y1, Y1, Y2
-	VMOVUPS     constantsAVX2<>+3456(SB), Y3
-	VFMADD213PS constantsAVX2<>+3520(SB), Y2, Y3
-	VFMADD213PS constantsAVX2<>+3584(SB), Y2, Y3
-	VFMADD213PS constantsAVX2<>+3648(SB), Y2, Y3
-	VFMADD213PS constantsAVX2<>+3712(SB), Y2, Y3
-	VFMADD213PS constantsAVX2<>+3776(SB), Y2, Y3
+	VMOVUPS     constantsAVX2<>+3776(SB), Y3
+	VFMADD213PS constantsAVX2<>+3840(SB), Y2, Y3
+	VFMADD213PS constantsAVX2<>+3904(SB), Y2, Y3
+	VFMADD213PS constantsAVX2<>+3968(SB), Y2, Y3
+	VFMADD213PS constantsAVX2<>+4032(SB), Y2, Y3
+	VFMADD213PS constantsAVX2<>+4096(SB), Y2, Y3
 	VFMADD213PS Y0, Y1, Y3
 	VMOVUPS     Y3, (DX)(AX*1)
 	ADDQ        $+32, AX
@@ -5617,7 +5675,7 @@ singleEnd:
 	NEGQ        CX
 	VMOVUPS     (SI)(CX*4), Y0
 	VMASKMOVPS  (BX)(AX*1), Y0, Y1
-	VMULPS      constantsAVX2<>+3392(SB), Y1, Y3
+	VMULPS      constantsAVX2<>+3712(SB), Y1, Y3
 	VPSRLD      $0x17, Y3, Y3
 	VPSUBD      constantsAVX2<>+768(SB), Y3, Y2
 	VPSLLD      $0x17, Y2, Y3
@@ -5630,12 +5688,12 @@ singleEnd:
 	VSUBPS      Y4, Y3, Y3
 	VDIVPS      Y2, Y3, Y2
 	VMULPS      Y2, Y2, Y3
-	VMOVUPS     constantsAVX2<>+3456(SB), Y4
-	VFMADD213PS constantsAVX2<>+3520(SB), Y3, Y4
-	VFMADD213PS constantsAVX2<>+3584(SB), Y3, Y4
-	VFMADD213PS constantsAVX2<>+3648(SB), Y3, Y4
-	VFMADD213PS constantsAVX2<>+3712(SB), Y3, Y4
-	VFMADD213PS constantsAVX2<>+3776(SB), Y3, Y4
+	VMOVUPS     constantsAVX2<>+3776(SB), Y4
+	VFMADD213PS constantsAVX2<>+3840(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+3904(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+3968(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+4032(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+4096(SB), Y3, Y4
 	VFMADD213PS Y1, Y2, Y4
 	VMASKMOVPS  Y4, Y0, (DX)(AX*1)
 
@@ -5888,105 +5946,105 @@ group:
 	VPBROADCASTD 8(SI), Y3
 	VPBROADCASTD 12(SI), Y4
 	VPSRLQ       $0x20, Y0, Y5
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y0, Y6
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y3, Y3
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y0, Y6
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y3, Y3
 	VPSRLQ       $0x20, Y6, Y7
 	VPSRLQ       $0x20, Y3, Y8
 	VPXOR        Y5, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y4, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y5
+	VPADDD       constantsAVX2<>+4288(SB), Y1, Y1
+	VPADDD       constantsAVX2<>+4352(SB), Y2, Y2
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y8, Y4
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y7, Y5
 	VPSRLQ       $0x20, Y4, Y7
 	VPSRLQ       $0x20, Y5, Y8
 	VPXOR        Y3, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y6, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y3
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y6
+	VPADDD       constantsAVX2<>+4288(SB), Y1, Y1
+	VPADDD       constantsAVX2<>+4352(SB), Y2, Y2
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y8, Y3
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y7, Y6
 	VPSRLQ       $0x20, Y3, Y7
 	VPSRLQ       $0x20, Y6, Y8
 	VPXOR        Y5, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y4, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y5
+	VPADDD       constantsAVX2<>+4288(SB), Y1, Y1
+	VPADDD       constantsAVX2<>+4352(SB), Y2, Y2
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y8, Y4
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y7, Y5
 	VPSRLQ       $0x20, Y4, Y7
 	VPSRLQ       $0x20, Y5, Y8
 	VPXOR        Y6, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y3, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y3
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y6
+	VPADDD       constantsAVX2<>+4288(SB), Y1, Y1
+	VPADDD       constantsAVX2<>+4352(SB), Y2, Y2
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y8, Y3
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y7, Y6
 	VPSRLQ       $0x20, Y3, Y7
 	VPSRLQ       $0x20, Y6, Y8
 	VPXOR        Y5, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y4, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y5
+	VPADDD       constantsAVX2<>+4288(SB), Y1, Y1
+	VPADDD       constantsAVX2<>+4352(SB), Y2, Y2
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y8, Y4
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y7, Y5
 	VPSRLQ       $0x20, Y4, Y7
 	VPSRLQ       $0x20, Y5, Y8
 	VPXOR        Y6, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y3, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y3
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y6
+	VPADDD       constantsAVX2<>+4288(SB), Y1, Y1
+	VPADDD       constantsAVX2<>+4352(SB), Y2, Y2
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y8, Y3
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y7, Y6
 	VPSRLQ       $0x20, Y3, Y7
 	VPSRLQ       $0x20, Y6, Y8
 	VPXOR        Y5, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y4, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y5
+	VPADDD       constantsAVX2<>+4288(SB), Y1, Y1
+	VPADDD       constantsAVX2<>+4352(SB), Y2, Y2
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y8, Y4
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y7, Y5
 	VPSRLQ       $0x20, Y4, Y7
 	VPSRLQ       $0x20, Y5, Y8
 	VPXOR        Y6, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y3, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y3
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y6
+	VPADDD       constantsAVX2<>+4288(SB), Y1, Y1
+	VPADDD       constantsAVX2<>+4352(SB), Y2, Y2
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y8, Y3
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y7, Y6
 	VPSRLQ       $0x20, Y3, Y7
 	VPSRLQ       $0x20, Y6, Y8
 	VPXOR        Y5, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y4, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y5
+	VPADDD       constantsAVX2<>+4288(SB), Y1, Y1
+	VPADDD       constantsAVX2<>+4352(SB), Y2, Y2
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y8, Y4
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y7, Y5
 	VPSRLQ       $0x20, Y4, Y7
 	VPSRLQ       $0x20, Y5, Y8
 	VPXOR        Y6, Y8, Y8
 	VPXOR        Y1, Y8, Y8
 	VPXOR        Y3, Y7, Y7
 	VPXOR        Y2, Y7, Y7
-	VPMOVZXDQ    constantsAVX2<>+4096(SB), Y1
+	VPMOVZXDQ    constantsAVX2<>+4416(SB), Y1
 	VPADDQ       Y1, Y0, Y0
 	VPSLLQ       $0x20, Y8, Y1
 	VPSRLQ       $0x20, Y1, Y1
@@ -6822,391 +6880,471 @@ DATA constantsAVX2<>+2608(SB)/4, $0x3f3504f3
 DATA constantsAVX2<>+2612(SB)/4, $0x3f3504f3
 DATA constantsAVX2<>+2616(SB)/4, $0x3f3504f3
 DATA constantsAVX2<>+2620(SB)/4, $0x3f3504f3
-DATA constantsAVX2<>+2624(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2628(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2632(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2636(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2640(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2644(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2648(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2652(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2656(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2660(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2664(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2668(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2672(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2676(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2680(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2684(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2688(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+2692(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+2696(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+2700(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+2704(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+2708(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+2712(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+2716(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+2720(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+2724(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+2728(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+2732(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+2736(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+2740(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+2744(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+2748(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+2752(SB)/4, $0xbf000000
-DATA constantsAVX2<>+2756(SB)/4, $0xbf000000
-DATA constantsAVX2<>+2760(SB)/4, $0xbf000000
-DATA constantsAVX2<>+2764(SB)/4, $0xbf000000
-DATA constantsAVX2<>+2768(SB)/4, $0xbf000000
-DATA constantsAVX2<>+2772(SB)/4, $0xbf000000
-DATA constantsAVX2<>+2776(SB)/4, $0xbf000000
-DATA constantsAVX2<>+2780(SB)/4, $0xbf000000
-DATA constantsAVX2<>+2784(SB)/4, $0xbf000000
-DATA constantsAVX2<>+2788(SB)/4, $0xbf000000
-DATA constantsAVX2<>+2792(SB)/4, $0xbf000000
-DATA constantsAVX2<>+2796(SB)/4, $0xbf000000
-DATA constantsAVX2<>+2800(SB)/4, $0xbf000000
-DATA constantsAVX2<>+2804(SB)/4, $0xbf000000
-DATA constantsAVX2<>+2808(SB)/4, $0xbf000000
-DATA constantsAVX2<>+2812(SB)/4, $0xbf000000
-DATA constantsAVX2<>+2816(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+2820(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+2824(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+2828(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+2832(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+2836(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+2840(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+2844(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+2848(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+2852(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+2856(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+2860(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+2864(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+2868(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+2872(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+2876(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+2880(SB)/4, $0xff800000
-DATA constantsAVX2<>+2884(SB)/4, $0xff800000
-DATA constantsAVX2<>+2888(SB)/4, $0xff800000
-DATA constantsAVX2<>+2892(SB)/4, $0xff800000
-DATA constantsAVX2<>+2896(SB)/4, $0xff800000
-DATA constantsAVX2<>+2900(SB)/4, $0xff800000
-DATA constantsAVX2<>+2904(SB)/4, $0xff800000
-DATA constantsAVX2<>+2908(SB)/4, $0xff800000
-DATA constantsAVX2<>+2912(SB)/4, $0xff800000
-DATA constantsAVX2<>+2916(SB)/4, $0xff800000
-DATA constantsAVX2<>+2920(SB)/4, $0xff800000
-DATA constantsAVX2<>+2924(SB)/4, $0xff800000
-DATA constantsAVX2<>+2928(SB)/4, $0xff800000
-DATA constantsAVX2<>+2932(SB)/4, $0xff800000
-DATA constantsAVX2<>+2936(SB)/4, $0xff800000
-DATA constantsAVX2<>+2940(SB)/4, $0xff800000
-DATA constantsAVX2<>+2944(SB)/4, $0xc3200000
-DATA constantsAVX2<>+2948(SB)/4, $0xc3200000
-DATA constantsAVX2<>+2952(SB)/4, $0xc3200000
-DATA constantsAVX2<>+2956(SB)/4, $0xc3200000
-DATA constantsAVX2<>+2960(SB)/4, $0xc3200000
-DATA constantsAVX2<>+2964(SB)/4, $0xc3200000
-DATA constantsAVX2<>+2968(SB)/4, $0xc3200000
-DATA constantsAVX2<>+2972(SB)/4, $0xc3200000
-DATA constantsAVX2<>+2976(SB)/4, $0xc3200000
-DATA constantsAVX2<>+2980(SB)/4, $0xc3200000
-DATA constantsAVX2<>+2984(SB)/4, $0xc3200000
-DATA constantsAVX2<>+2988(SB)/4, $0xc3200000
-DATA constantsAVX2<>+2992(SB)/4, $0xc3200000
-DATA constantsAVX2<>+2996(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3000(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3004(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3008(SB)/4, $0x43020000
-DATA constantsAVX2<>+3012(SB)/4, $0x43020000
-DATA constantsAVX2<>+3016(SB)/4, $0x43020000
-DATA constantsAVX2<>+3020(SB)/4, $0x43020000
-DATA constantsAVX2<>+3024(SB)/4, $0x43020000
-DATA constantsAVX2<>+3028(SB)/4, $0x43020000
-DATA constantsAVX2<>+3032(SB)/4, $0x43020000
-DATA constantsAVX2<>+3036(SB)/4, $0x43020000
-DATA constantsAVX2<>+3040(SB)/4, $0x43020000
-DATA constantsAVX2<>+3044(SB)/4, $0x43020000
-DATA constantsAVX2<>+3048(SB)/4, $0x43020000
-DATA constantsAVX2<>+3052(SB)/4, $0x43020000
-DATA constantsAVX2<>+3056(SB)/4, $0x43020000
-DATA constantsAVX2<>+3060(SB)/4, $0x43020000
-DATA constantsAVX2<>+3064(SB)/4, $0x43020000
-DATA constantsAVX2<>+3068(SB)/4, $0x43020000
-DATA constantsAVX2<>+3072(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3076(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3080(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3084(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3088(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3092(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3096(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3100(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3104(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3108(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3112(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3116(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3120(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3124(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3128(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3132(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3136(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3140(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3144(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3148(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3152(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3156(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3160(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3164(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3168(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3172(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3176(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3180(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3184(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3188(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3192(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3196(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3200(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3204(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3208(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3212(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3216(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3220(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3224(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3228(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3232(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3236(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3240(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3244(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3248(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3252(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3256(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3260(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3264(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3268(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3272(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3276(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3280(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3284(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3288(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3292(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3296(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3300(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3304(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3308(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3312(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3316(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3320(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3324(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3328(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3332(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3336(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3340(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3344(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3348(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3352(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3356(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3360(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3364(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3368(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3372(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3376(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3380(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3384(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3388(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3392(SB)/4, $0x3faaaaab
-DATA constantsAVX2<>+3396(SB)/4, $0x3faaaaab
-DATA constantsAVX2<>+3400(SB)/4, $0x3faaaaab
-DATA constantsAVX2<>+3404(SB)/4, $0x3faaaaab
-DATA constantsAVX2<>+3408(SB)/4, $0x3faaaaab
-DATA constantsAVX2<>+3412(SB)/4, $0x3faaaaab
-DATA constantsAVX2<>+3416(SB)/4, $0x3faaaaab
-DATA constantsAVX2<>+3420(SB)/4, $0x3faaaaab
-DATA constantsAVX2<>+3424(SB)/4, $0x3faaaaab
-DATA constantsAVX2<>+3428(SB)/4, $0x3faaaaab
-DATA constantsAVX2<>+3432(SB)/4, $0x3faaaaab
-DATA constantsAVX2<>+3436(SB)/4, $0x3faaaaab
-DATA constantsAVX2<>+3440(SB)/4, $0x3faaaaab
-DATA constantsAVX2<>+3444(SB)/4, $0x3faaaaab
-DATA constantsAVX2<>+3448(SB)/4, $0x3faaaaab
-DATA constantsAVX2<>+3452(SB)/4, $0x3faaaaab
-DATA constantsAVX2<>+3456(SB)/4, $0x3e864d42
-DATA constantsAVX2<>+3460(SB)/4, $0x3e864d42
-DATA constantsAVX2<>+3464(SB)/4, $0x3e864d42
-DATA constantsAVX2<>+3468(SB)/4, $0x3e864d42
-DATA constantsAVX2<>+3472(SB)/4, $0x3e864d42
-DATA constantsAVX2<>+3476(SB)/4, $0x3e864d42
-DATA constantsAVX2<>+3480(SB)/4, $0x3e864d42
-DATA constantsAVX2<>+3484(SB)/4, $0x3e864d42
-DATA constantsAVX2<>+3488(SB)/4, $0x3e864d42
-DATA constantsAVX2<>+3492(SB)/4, $0x3e864d42
-DATA constantsAVX2<>+3496(SB)/4, $0x3e864d42
-DATA constantsAVX2<>+3500(SB)/4, $0x3e864d42
-DATA constantsAVX2<>+3504(SB)/4, $0x3e864d42
-DATA constantsAVX2<>+3508(SB)/4, $0x3e864d42
-DATA constantsAVX2<>+3512(SB)/4, $0x3e864d42
-DATA constantsAVX2<>+3516(SB)/4, $0x3e864d42
-DATA constantsAVX2<>+3520(SB)/4, $0x3ea4258a
-DATA constantsAVX2<>+3524(SB)/4, $0x3ea4258a
-DATA constantsAVX2<>+3528(SB)/4, $0x3ea4258a
-DATA constantsAVX2<>+3532(SB)/4, $0x3ea4258a
-DATA constantsAVX2<>+3536(SB)/4, $0x3ea4258a
-DATA constantsAVX2<>+3540(SB)/4, $0x3ea4258a
-DATA constantsAVX2<>+3544(SB)/4, $0x3ea4258a
-DATA constantsAVX2<>+3548(SB)/4, $0x3ea4258a
-DATA constantsAVX2<>+3552(SB)/4, $0x3ea4258a
-DATA constantsAVX2<>+3556(SB)/4, $0x3ea4258a
-DATA constantsAVX2<>+3560(SB)/4, $0x3ea4258a
-DATA constantsAVX2<>+3564(SB)/4, $0x3ea4258a
-DATA constantsAVX2<>+3568(SB)/4, $0x3ea4258a
-DATA constantsAVX2<>+3572(SB)/4, $0x3ea4258a
-DATA constantsAVX2<>+3576(SB)/4, $0x3ea4258a
-DATA constantsAVX2<>+3580(SB)/4, $0x3ea4258a
-DATA constantsAVX2<>+3584(SB)/4, $0x3ed30bb1
-DATA constantsAVX2<>+3588(SB)/4, $0x3ed30bb1
-DATA constantsAVX2<>+3592(SB)/4, $0x3ed30bb1
-DATA constantsAVX2<>+3596(SB)/4, $0x3ed30bb1
-DATA constantsAVX2<>+3600(SB)/4, $0x3ed30bb1
-DATA constantsAVX2<>+3604(SB)/4, $0x3ed30bb1
-DATA constantsAVX2<>+3608(SB)/4, $0x3ed30bb1
-DATA constantsAVX2<>+3612(SB)/4, $0x3ed30bb1
-DATA constantsAVX2<>+3616(SB)/4, $0x3ed30bb1
-DATA constantsAVX2<>+3620(SB)/4, $0x3ed30bb1
-DATA constantsAVX2<>+3624(SB)/4, $0x3ed30bb1
-DATA constantsAVX2<>+3628(SB)/4, $0x3ed30bb1
-DATA constantsAVX2<>+3632(SB)/4, $0x3ed30bb1
-DATA constantsAVX2<>+3636(SB)/4, $0x3ed30bb1
-DATA constantsAVX2<>+3640(SB)/4, $0x3ed30bb1
-DATA constantsAVX2<>+3644(SB)/4, $0x3ed30bb1
-DATA constantsAVX2<>+3648(SB)/4, $0x3f13bb63
-DATA constantsAVX2<>+3652(SB)/4, $0x3f13bb63
-DATA constantsAVX2<>+3656(SB)/4, $0x3f13bb63
-DATA constantsAVX2<>+3660(SB)/4, $0x3f13bb63
-DATA constantsAVX2<>+3664(SB)/4, $0x3f13bb63
-DATA constantsAVX2<>+3668(SB)/4, $0x3f13bb63
-DATA constantsAVX2<>+3672(SB)/4, $0x3f13bb63
-DATA constantsAVX2<>+3676(SB)/4, $0x3f13bb63
-DATA constantsAVX2<>+3680(SB)/4, $0x3f13bb63
-DATA constantsAVX2<>+3684(SB)/4, $0x3f13bb63
-DATA constantsAVX2<>+3688(SB)/4, $0x3f13bb63
-DATA constantsAVX2<>+3692(SB)/4, $0x3f13bb63
-DATA constantsAVX2<>+3696(SB)/4, $0x3f13bb63
-DATA constantsAVX2<>+3700(SB)/4, $0x3f13bb63
-DATA constantsAVX2<>+3704(SB)/4, $0x3f13bb63
-DATA constantsAVX2<>+3708(SB)/4, $0x3f13bb63
-DATA constantsAVX2<>+3712(SB)/4, $0x3f76384f
-DATA constantsAVX2<>+3716(SB)/4, $0x3f76384f
-DATA constantsAVX2<>+3720(SB)/4, $0x3f76384f
-DATA constantsAVX2<>+3724(SB)/4, $0x3f76384f
-DATA constantsAVX2<>+3728(SB)/4, $0x3f76384f
-DATA constantsAVX2<>+3732(SB)/4, $0x3f76384f
-DATA constantsAVX2<>+3736(SB)/4, $0x3f76384f
-DATA constantsAVX2<>+3740(SB)/4, $0x3f76384f
-DATA constantsAVX2<>+3744(SB)/4, $0x3f76384f
-DATA constantsAVX2<>+3748(SB)/4, $0x3f76384f
-DATA constantsAVX2<>+3752(SB)/4, $0x3f76384f
-DATA constantsAVX2<>+3756(SB)/4, $0x3f76384f
-DATA constantsAVX2<>+3760(SB)/4, $0x3f76384f
-DATA constantsAVX2<>+3764(SB)/4, $0x3f76384f
-DATA constantsAVX2<>+3768(SB)/4, $0x3f76384f
-DATA constantsAVX2<>+3772(SB)/4, $0x3f76384f
-DATA constantsAVX2<>+3776(SB)/4, $0x4038aa3b
-DATA constantsAVX2<>+3780(SB)/4, $0x4038aa3b
-DATA constantsAVX2<>+3784(SB)/4, $0x4038aa3b
-DATA constantsAVX2<>+3788(SB)/4, $0x4038aa3b
-DATA constantsAVX2<>+3792(SB)/4, $0x4038aa3b
-DATA constantsAVX2<>+3796(SB)/4, $0x4038aa3b
-DATA constantsAVX2<>+3800(SB)/4, $0x4038aa3b
-DATA constantsAVX2<>+3804(SB)/4, $0x4038aa3b
-DATA constantsAVX2<>+3808(SB)/4, $0x4038aa3b
-DATA constantsAVX2<>+3812(SB)/4, $0x4038aa3b
-DATA constantsAVX2<>+3816(SB)/4, $0x4038aa3b
-DATA constantsAVX2<>+3820(SB)/4, $0x4038aa3b
-DATA constantsAVX2<>+3824(SB)/4, $0x4038aa3b
-DATA constantsAVX2<>+3828(SB)/4, $0x4038aa3b
-DATA constantsAVX2<>+3832(SB)/4, $0x4038aa3b
-DATA constantsAVX2<>+3836(SB)/4, $0x4038aa3b
-DATA constantsAVX2<>+3840(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3844(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3848(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3852(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3856(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3860(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3864(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3868(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3872(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3876(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3880(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3884(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3888(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3892(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3896(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3900(SB)/4, $0xd2511f53
-DATA constantsAVX2<>+3904(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3908(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3912(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3916(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3920(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3924(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3928(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3932(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3936(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3940(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3944(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3948(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3952(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3956(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3960(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3964(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3968(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3972(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3976(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3980(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3984(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3988(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3992(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3996(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4000(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4004(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4008(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4012(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4016(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4020(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4024(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4028(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4032(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4036(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4040(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4044(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4048(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4052(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4056(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4060(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4064(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4068(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4072(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4076(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4080(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4084(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4088(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4092(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4096(SB)/4, $0x00000004
-DATA constantsAVX2<>+4100(SB)/4, $0x00000004
-DATA constantsAVX2<>+4104(SB)/4, $0x00000004
-DATA constantsAVX2<>+4108(SB)/4, $0x00000004
-DATA constantsAVX2<>+4112(SB)/4, $0x00000004
-DATA constantsAVX2<>+4116(SB)/4, $0x00000004
-DATA constantsAVX2<>+4120(SB)/4, $0x00000004
-DATA constantsAVX2<>+4124(SB)/4, $0x00000004
-DATA constantsAVX2<>+4128(SB)/4, $0x00000004
-DATA constantsAVX2<>+4132(SB)/4, $0x00000004
-DATA constantsAVX2<>+4136(SB)/4, $0x00000004
-DATA constantsAVX2<>+4140(SB)/4, $0x00000004
-DATA constantsAVX2<>+4144(SB)/4, $0x00000004
-DATA constantsAVX2<>+4148(SB)/4, $0x00000004
-DATA constantsAVX2<>+4152(SB)/4, $0x00000004
-DATA constantsAVX2<>+4156(SB)/4, $0x00000004
-GLOBL constantsAVX2<>(SB), RODATA|NOPTR, $4160
+DATA constantsAVX2<>+2624(SB)/4, $0x00000001
+DATA constantsAVX2<>+2628(SB)/4, $0x00000001
+DATA constantsAVX2<>+2632(SB)/4, $0x00000001
+DATA constantsAVX2<>+2636(SB)/4, $0x00000001
+DATA constantsAVX2<>+2640(SB)/4, $0x00000001
+DATA constantsAVX2<>+2644(SB)/4, $0x00000001
+DATA constantsAVX2<>+2648(SB)/4, $0x00000001
+DATA constantsAVX2<>+2652(SB)/4, $0x00000001
+DATA constantsAVX2<>+2656(SB)/4, $0x00000001
+DATA constantsAVX2<>+2660(SB)/4, $0x00000001
+DATA constantsAVX2<>+2664(SB)/4, $0x00000001
+DATA constantsAVX2<>+2668(SB)/4, $0x00000001
+DATA constantsAVX2<>+2672(SB)/4, $0x00000001
+DATA constantsAVX2<>+2676(SB)/4, $0x00000001
+DATA constantsAVX2<>+2680(SB)/4, $0x00000001
+DATA constantsAVX2<>+2684(SB)/4, $0x00000001
+DATA constantsAVX2<>+2688(SB)/4, $0x00007fff
+DATA constantsAVX2<>+2692(SB)/4, $0x00007fff
+DATA constantsAVX2<>+2696(SB)/4, $0x00007fff
+DATA constantsAVX2<>+2700(SB)/4, $0x00007fff
+DATA constantsAVX2<>+2704(SB)/4, $0x00007fff
+DATA constantsAVX2<>+2708(SB)/4, $0x00007fff
+DATA constantsAVX2<>+2712(SB)/4, $0x00007fff
+DATA constantsAVX2<>+2716(SB)/4, $0x00007fff
+DATA constantsAVX2<>+2720(SB)/4, $0x00007fff
+DATA constantsAVX2<>+2724(SB)/4, $0x00007fff
+DATA constantsAVX2<>+2728(SB)/4, $0x00007fff
+DATA constantsAVX2<>+2732(SB)/4, $0x00007fff
+DATA constantsAVX2<>+2736(SB)/4, $0x00007fff
+DATA constantsAVX2<>+2740(SB)/4, $0x00007fff
+DATA constantsAVX2<>+2744(SB)/4, $0x00007fff
+DATA constantsAVX2<>+2748(SB)/4, $0x00007fff
+DATA constantsAVX2<>+2752(SB)/4, $0x00800000
+DATA constantsAVX2<>+2756(SB)/4, $0x00800000
+DATA constantsAVX2<>+2760(SB)/4, $0x00800000
+DATA constantsAVX2<>+2764(SB)/4, $0x00800000
+DATA constantsAVX2<>+2768(SB)/4, $0x00800000
+DATA constantsAVX2<>+2772(SB)/4, $0x00800000
+DATA constantsAVX2<>+2776(SB)/4, $0x00800000
+DATA constantsAVX2<>+2780(SB)/4, $0x00800000
+DATA constantsAVX2<>+2784(SB)/4, $0x00800000
+DATA constantsAVX2<>+2788(SB)/4, $0x00800000
+DATA constantsAVX2<>+2792(SB)/4, $0x00800000
+DATA constantsAVX2<>+2796(SB)/4, $0x00800000
+DATA constantsAVX2<>+2800(SB)/4, $0x00800000
+DATA constantsAVX2<>+2804(SB)/4, $0x00800000
+DATA constantsAVX2<>+2808(SB)/4, $0x00800000
+DATA constantsAVX2<>+2812(SB)/4, $0x00800000
+DATA constantsAVX2<>+2816(SB)/4, $0x7f800000
+DATA constantsAVX2<>+2820(SB)/4, $0x7f800000
+DATA constantsAVX2<>+2824(SB)/4, $0x7f800000
+DATA constantsAVX2<>+2828(SB)/4, $0x7f800000
+DATA constantsAVX2<>+2832(SB)/4, $0x7f800000
+DATA constantsAVX2<>+2836(SB)/4, $0x7f800000
+DATA constantsAVX2<>+2840(SB)/4, $0x7f800000
+DATA constantsAVX2<>+2844(SB)/4, $0x7f800000
+DATA constantsAVX2<>+2848(SB)/4, $0x7f800000
+DATA constantsAVX2<>+2852(SB)/4, $0x7f800000
+DATA constantsAVX2<>+2856(SB)/4, $0x7f800000
+DATA constantsAVX2<>+2860(SB)/4, $0x7f800000
+DATA constantsAVX2<>+2864(SB)/4, $0x7f800000
+DATA constantsAVX2<>+2868(SB)/4, $0x7f800000
+DATA constantsAVX2<>+2872(SB)/4, $0x7f800000
+DATA constantsAVX2<>+2876(SB)/4, $0x7f800000
+DATA constantsAVX2<>+2880(SB)/4, $0xffff0000
+DATA constantsAVX2<>+2884(SB)/4, $0xffff0000
+DATA constantsAVX2<>+2888(SB)/4, $0xffff0000
+DATA constantsAVX2<>+2892(SB)/4, $0xffff0000
+DATA constantsAVX2<>+2896(SB)/4, $0xffff0000
+DATA constantsAVX2<>+2900(SB)/4, $0xffff0000
+DATA constantsAVX2<>+2904(SB)/4, $0xffff0000
+DATA constantsAVX2<>+2908(SB)/4, $0xffff0000
+DATA constantsAVX2<>+2912(SB)/4, $0xffff0000
+DATA constantsAVX2<>+2916(SB)/4, $0xffff0000
+DATA constantsAVX2<>+2920(SB)/4, $0xffff0000
+DATA constantsAVX2<>+2924(SB)/4, $0xffff0000
+DATA constantsAVX2<>+2928(SB)/4, $0xffff0000
+DATA constantsAVX2<>+2932(SB)/4, $0xffff0000
+DATA constantsAVX2<>+2936(SB)/4, $0xffff0000
+DATA constantsAVX2<>+2940(SB)/4, $0xffff0000
+DATA constantsAVX2<>+2944(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+2948(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+2952(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+2956(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+2960(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+2964(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+2968(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+2972(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+2976(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+2980(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+2984(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+2988(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+2992(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+2996(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3000(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3004(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3008(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3012(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3016(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3020(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3024(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3028(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3032(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3036(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3040(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3044(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3048(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3052(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3056(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3060(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3064(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3068(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3072(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3076(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3080(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3084(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3088(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3092(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3096(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3100(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3104(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3108(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3112(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3116(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3120(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3124(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3128(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3132(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3136(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3140(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3144(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3148(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3152(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3156(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3160(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3164(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3168(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3172(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3176(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3180(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3184(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3188(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3192(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3196(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3200(SB)/4, $0xff800000
+DATA constantsAVX2<>+3204(SB)/4, $0xff800000
+DATA constantsAVX2<>+3208(SB)/4, $0xff800000
+DATA constantsAVX2<>+3212(SB)/4, $0xff800000
+DATA constantsAVX2<>+3216(SB)/4, $0xff800000
+DATA constantsAVX2<>+3220(SB)/4, $0xff800000
+DATA constantsAVX2<>+3224(SB)/4, $0xff800000
+DATA constantsAVX2<>+3228(SB)/4, $0xff800000
+DATA constantsAVX2<>+3232(SB)/4, $0xff800000
+DATA constantsAVX2<>+3236(SB)/4, $0xff800000
+DATA constantsAVX2<>+3240(SB)/4, $0xff800000
+DATA constantsAVX2<>+3244(SB)/4, $0xff800000
+DATA constantsAVX2<>+3248(SB)/4, $0xff800000
+DATA constantsAVX2<>+3252(SB)/4, $0xff800000
+DATA constantsAVX2<>+3256(SB)/4, $0xff800000
+DATA constantsAVX2<>+3260(SB)/4, $0xff800000
+DATA constantsAVX2<>+3264(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3268(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3272(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3276(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3280(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3284(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3288(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3292(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3296(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3300(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3304(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3308(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3312(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3316(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3320(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3324(SB)/4, $0xc3200000
+DATA constantsAVX2<>+3328(SB)/4, $0x43020000
+DATA constantsAVX2<>+3332(SB)/4, $0x43020000
+DATA constantsAVX2<>+3336(SB)/4, $0x43020000
+DATA constantsAVX2<>+3340(SB)/4, $0x43020000
+DATA constantsAVX2<>+3344(SB)/4, $0x43020000
+DATA constantsAVX2<>+3348(SB)/4, $0x43020000
+DATA constantsAVX2<>+3352(SB)/4, $0x43020000
+DATA constantsAVX2<>+3356(SB)/4, $0x43020000
+DATA constantsAVX2<>+3360(SB)/4, $0x43020000
+DATA constantsAVX2<>+3364(SB)/4, $0x43020000
+DATA constantsAVX2<>+3368(SB)/4, $0x43020000
+DATA constantsAVX2<>+3372(SB)/4, $0x43020000
+DATA constantsAVX2<>+3376(SB)/4, $0x43020000
+DATA constantsAVX2<>+3380(SB)/4, $0x43020000
+DATA constantsAVX2<>+3384(SB)/4, $0x43020000
+DATA constantsAVX2<>+3388(SB)/4, $0x43020000
+DATA constantsAVX2<>+3392(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3396(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3400(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3404(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3408(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3412(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3416(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3420(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3424(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3428(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3432(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3436(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3440(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3444(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3448(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3452(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+3456(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3460(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3464(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3468(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3472(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3476(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3480(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3484(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3488(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3492(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3496(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3500(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3504(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3508(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3512(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3516(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+3520(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3524(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3528(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3532(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3536(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3540(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3544(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3548(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3552(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3556(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3560(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3564(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3568(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3572(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3576(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3580(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+3584(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3588(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3592(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3596(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3600(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3604(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3608(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3612(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3616(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3620(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3624(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3628(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3632(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3636(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3640(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3644(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+3648(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3652(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3656(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3660(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3664(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3668(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3672(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3676(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3680(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3684(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3688(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3692(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3696(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3700(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3704(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3708(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+3712(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3716(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3720(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3724(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3728(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3732(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3736(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3740(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3744(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3748(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3752(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3756(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3760(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3764(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3768(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3772(SB)/4, $0x3faaaaab
+DATA constantsAVX2<>+3776(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3780(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3784(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3788(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3792(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3796(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3800(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3804(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3808(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3812(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3816(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3820(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3824(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3828(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3832(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3836(SB)/4, $0x3e864d42
+DATA constantsAVX2<>+3840(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3844(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3848(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3852(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3856(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3860(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3864(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3868(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3872(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3876(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3880(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3884(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3888(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3892(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3896(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3900(SB)/4, $0x3ea4258a
+DATA constantsAVX2<>+3904(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3908(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3912(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3916(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3920(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3924(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3928(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3932(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3936(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3940(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3944(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3948(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3952(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3956(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3960(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3964(SB)/4, $0x3ed30bb1
+DATA constantsAVX2<>+3968(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3972(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3976(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3980(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3984(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3988(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3992(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+3996(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+4000(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+4004(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+4008(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+4012(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+4016(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+4020(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+4024(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+4028(SB)/4, $0x3f13bb63
+DATA constantsAVX2<>+4032(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+4036(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+4040(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+4044(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+4048(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+4052(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+4056(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+4060(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+4064(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+4068(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+4072(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+4076(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+4080(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+4084(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+4088(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+4092(SB)/4, $0x3f76384f
+DATA constantsAVX2<>+4096(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+4100(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+4104(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+4108(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+4112(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+4116(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+4120(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+4124(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+4128(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+4132(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+4136(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+4140(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+4144(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+4148(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+4152(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+4156(SB)/4, $0x4038aa3b
+DATA constantsAVX2<>+4160(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+4164(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+4168(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+4172(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+4176(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+4180(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+4184(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+4188(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+4192(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+4196(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+4200(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+4204(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+4208(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+4212(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+4216(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+4220(SB)/4, $0xd2511f53
+DATA constantsAVX2<>+4224(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+4228(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+4232(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+4236(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+4240(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+4244(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+4248(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+4252(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+4256(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+4260(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+4264(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+4268(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+4272(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+4276(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+4280(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+4284(SB)/4, $0xcd9e8d57
+DATA constantsAVX2<>+4288(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4292(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4296(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4300(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4304(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4308(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4312(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4316(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4320(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4324(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4328(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4332(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4336(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4340(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4344(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4348(SB)/4, $0x9e3779b9
+DATA constantsAVX2<>+4352(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4356(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4360(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4364(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4368(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4372(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4376(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4380(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4384(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4388(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4392(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4396(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4400(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4404(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4408(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4412(SB)/4, $0xbb67ae85
+DATA constantsAVX2<>+4416(SB)/4, $0x00000004
+DATA constantsAVX2<>+4420(SB)/4, $0x00000004
+DATA constantsAVX2<>+4424(SB)/4, $0x00000004
+DATA constantsAVX2<>+4428(SB)/4, $0x00000004
+DATA constantsAVX2<>+4432(SB)/4, $0x00000004
+DATA constantsAVX2<>+4436(SB)/4, $0x00000004
+DATA constantsAVX2<>+4440(SB)/4, $0x00000004
+DATA constantsAVX2<>+4444(SB)/4, $0x00000004
+DATA constantsAVX2<>+4448(SB)/4, $0x00000004
+DATA constantsAVX2<>+4452(SB)/4, $0x00000004
+DATA constantsAVX2<>+4456(SB)/4, $0x00000004
+DATA constantsAVX2<>+4460(SB)/4, $0x00000004
+DATA constantsAVX2<>+4464(SB)/4, $0x00000004
+DATA constantsAVX2<>+4468(SB)/4, $0x00000004
+DATA constantsAVX2<>+4472(SB)/4, $0x00000004
+DATA constantsAVX2<>+4476(SB)/4, $0x00000004
+GLOBL constantsAVX2<>(SB), RODATA|NOPTR, $4480
 
 DATA tailsAVX2<>+0(SB)/4, $0xffffffff
 DATA tailsAVX2<>+4(SB)/4, $0xffffffff

@@ -139,6 +139,11 @@ func geluErfAVX512(y []float32, x []float32)
 //go:noescape
 func siluAVX512(y []float32, x []float32)
 
+// roundBF16AVX512 sets y to x rounded to bf16.
+//
+//go:noescape
+func roundBF16AVX512(y []float32, x []float32)
+
 // geluTanhGradAVX512 is the gradient of geluTanh.
 //
 //go:noescape
@@ -298,6 +303,101 @@ func adamWAVX512(p []float32, m []float32, v []float32, g []float32, k *[8]float
 //
 //go:noescape
 func dropoutAVX512(y []float32, x []float32, block uint64, k *[6]uint32)
+
+// pairTile8x48AVX512 computes 8 rows of 3 vectors of C.
+//
+//go:noescape
+func pairTile8x48AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+
+// pairTile8x32AVX512 computes 8 rows of 2 vectors of C.
+//
+//go:noescape
+func pairTile8x32AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+
+// pairTile8x16AVX512 computes 8 rows of 1 vectors of C.
+//
+//go:noescape
+func pairTile8x16AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+
+// pairTile4x48AVX512 computes 4 rows of 3 vectors of C.
+//
+//go:noescape
+func pairTile4x48AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+
+// pairTile4x32AVX512 computes 4 rows of 2 vectors of C.
+//
+//go:noescape
+func pairTile4x32AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+
+// pairTile4x16AVX512 computes 4 rows of 1 vectors of C.
+//
+//go:noescape
+func pairTile4x16AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+
+// pairTile2x48AVX512 computes 2 rows of 3 vectors of C.
+//
+//go:noescape
+func pairTile2x48AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+
+// pairTile2x32AVX512 computes 2 rows of 2 vectors of C.
+//
+//go:noescape
+func pairTile2x32AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+
+// pairTile2x16AVX512 computes 2 rows of 1 vectors of C.
+//
+//go:noescape
+func pairTile2x16AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+
+// pairTile1x48AVX512 computes 1 rows of 3 vectors of C.
+//
+//go:noescape
+func pairTile1x48AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+
+// pairTile1x32AVX512 computes 1 rows of 2 vectors of C.
+//
+//go:noescape
+func pairTile1x32AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+
+// pairTile1x16AVX512 computes 1 rows of 1 vectors of C.
+//
+//go:noescape
+func pairTile1x16AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+
+// pairRowAVX512 sets pair i of dst to elements 2i and 2i+1 of src, of which there are n and zeros.
+//
+//go:noescape
+func pairRowAVX512(n int, dst *float32, src *float32)
+
+// pairColumns3AVX512 makes a row of pairs of each two rows of src, the last with zeros if rows is odd, on 3 vectors, tail elements of the last; strides in bytes.
+//
+//go:noescape
+func pairColumns3AVX512(rows int, dst *float32, ldd int, src *float32, lds int, tail int)
+
+// pairColumns2AVX512 makes a row of pairs of each two rows of src, the last with zeros if rows is odd, on 2 vectors, tail elements of the last; strides in bytes.
+//
+//go:noescape
+func pairColumns2AVX512(rows int, dst *float32, ldd int, src *float32, lds int, tail int)
+
+// pairColumns1AVX512 makes a row of pairs of each two rows of src, the last with zeros if rows is odd, on 1 vectors, tail elements of the last; strides in bytes.
+//
+//go:noescape
+func pairColumns1AVX512(rows int, dst *float32, ldd int, src *float32, lds int, tail int)
+
+// splitPairsAVX512 makes rows of 16 pairs of each two rows of src, lds bytes apart, and puts one half into a panel, the other next bytes on; then those of the next two panels.
+//
+//go:noescape
+func splitPairsAVX512(twins int, pairs int, dst *float32, next int, src *float32, lds int)
+
+// pairTranspose16AVX512 sets dst[c*ldd+r] to the pair of src[r*lds+2c] and the next for r < 16, c < 16*blocks; strides in bytes.
+//
+//go:noescape
+func pairTranspose16AVX512(blocks int, src *float32, lds int, dst *float32, ldd int)
+
+// pairMulAddsAVX512 runs n rounds of z = z + x y on 24 vectors z, zero at first, x and y being one pair each, and is the sum of their elements.
+//
+//go:noescape
+func pairMulAddsAVX512(n int, x *float32, y *float32) float32
 
 // mulAddsAVX512 runs n rounds of z = z x + y on 24 vectors z, zero at first, and is the sum of their elements.
 //

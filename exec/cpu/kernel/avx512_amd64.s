@@ -2847,121 +2847,121 @@ loop:
 // func transpose16AVX512(blocks int, src *float32, lds int, dst *float32, ldd int)
 // Requires: AVX, AVX512F
 TEXT ·transpose16AVX512(SB), NOSPLIT, $0-40
-	MOVQ blocks+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ dst+24(FP), DX
-	MOVQ lds+16(FP), BX
-	MOVQ ldd+32(FP), SI
-	LEAQ (BX)(BX*2), DI
-	LEAQ (SI)(SI*2), R8
+	MOVQ blocks+0(FP), CX
+	MOVQ src+8(FP), SI
+	MOVQ lds+16(FP), R8
+	MOVQ dst+24(FP), DI
+	MOVQ ldd+32(FP), R9
+	LEAQ (R8)(R8*2), R10
+	LEAQ (R9)(R9*2), R11
 
 loop:
-	MOVQ       CX, R9
-	VMOVUPS    (R9), Z0
-	VMOVUPS    (R9)(BX*1), Z1
-	VMOVUPS    (R9)(BX*2), Z2
-	VMOVUPS    (R9)(DI*1), Z3
-	LEAQ       (R9)(BX*4), R9
-	VMOVUPS    (R9), Z4
-	VMOVUPS    (R9)(BX*1), Z5
-	VMOVUPS    (R9)(BX*2), Z6
-	VMOVUPS    (R9)(DI*1), Z7
-	LEAQ       (R9)(BX*4), R9
-	VMOVUPS    (R9), Z8
-	VMOVUPS    (R9)(BX*1), Z9
-	VMOVUPS    (R9)(BX*2), Z10
-	VMOVUPS    (R9)(DI*1), Z11
-	LEAQ       (R9)(BX*4), R9
-	VMOVUPS    (R9), Z12
-	VMOVUPS    (R9)(BX*1), Z13
-	VMOVUPS    (R9)(BX*2), Z14
-	VMOVUPS    (R9)(DI*1), Z15
+	MOVQ       SI, AX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    (AX)(R8*1), Z1
+	VMOVUPS    (AX)(R8*2), Z2
+	VMOVUPS    (AX)(R10*1), Z3
+	LEAQ       (AX)(R8*4), AX
+	VMOVUPS    (AX), Z4
+	VMOVUPS    (AX)(R8*1), Z5
+	VMOVUPS    (AX)(R8*2), Z6
+	VMOVUPS    (AX)(R10*1), Z7
+	LEAQ       (AX)(R8*4), AX
+	VMOVUPS    (AX), Z8
+	VMOVUPS    (AX)(R8*1), Z9
+	VMOVUPS    (AX)(R8*2), Z10
+	VMOVUPS    (AX)(R10*1), Z11
+	LEAQ       (AX)(R8*4), AX
+	VMOVUPS    (AX), Z12
+	VMOVUPS    (AX)(R8*1), Z13
+	VMOVUPS    (AX)(R8*2), Z14
+	VMOVUPS    (AX)(R10*1), Z15
 	VUNPCKLPS  Z1, Z0, Z16
-	VUNPCKHPS  Z1, Z0, Z0
-	VUNPCKLPS  Z3, Z2, Z1
-	VUNPCKHPS  Z3, Z2, Z2
-	VUNPCKLPS  Z5, Z4, Z3
-	VUNPCKHPS  Z5, Z4, Z4
-	VUNPCKLPS  Z7, Z6, Z5
-	VUNPCKHPS  Z7, Z6, Z6
-	VUNPCKLPS  Z9, Z8, Z7
-	VUNPCKHPS  Z9, Z8, Z8
-	VUNPCKLPS  Z11, Z10, Z9
-	VUNPCKHPS  Z11, Z10, Z10
-	VUNPCKLPS  Z13, Z12, Z11
-	VUNPCKHPS  Z13, Z12, Z12
-	VUNPCKLPS  Z15, Z14, Z13
-	VUNPCKHPS  Z15, Z14, Z14
-	VUNPCKLPD  Z1, Z16, Z15
-	VUNPCKHPD  Z1, Z16, Z1
-	VUNPCKLPD  Z2, Z0, Z16
-	VUNPCKHPD  Z2, Z0, Z0
-	VUNPCKLPD  Z5, Z3, Z2
-	VUNPCKHPD  Z5, Z3, Z3
-	VUNPCKLPD  Z6, Z4, Z5
-	VUNPCKHPD  Z6, Z4, Z4
-	VUNPCKLPD  Z9, Z7, Z6
-	VUNPCKHPD  Z9, Z7, Z7
-	VUNPCKLPD  Z10, Z8, Z9
-	VUNPCKHPD  Z10, Z8, Z8
-	VUNPCKLPD  Z13, Z11, Z10
-	VUNPCKHPD  Z13, Z11, Z11
-	VUNPCKLPD  Z14, Z12, Z13
-	VUNPCKHPD  Z14, Z12, Z12
-	VSHUFF32X4 $0x88, Z2, Z15, Z14
-	VSHUFF32X4 $0xdd, Z2, Z15, Z2
-	VSHUFF32X4 $0x88, Z10, Z6, Z15
-	VSHUFF32X4 $0xdd, Z10, Z6, Z10
-	VSHUFF32X4 $0x88, Z3, Z1, Z6
-	VSHUFF32X4 $0xdd, Z3, Z1, Z1
-	VSHUFF32X4 $0x88, Z11, Z7, Z3
-	VSHUFF32X4 $0xdd, Z11, Z7, Z11
-	VSHUFF32X4 $0x88, Z5, Z16, Z7
-	VSHUFF32X4 $0xdd, Z5, Z16, Z5
-	VSHUFF32X4 $0x88, Z13, Z9, Z16
-	VSHUFF32X4 $0xdd, Z13, Z9, Z13
-	VSHUFF32X4 $0x88, Z4, Z0, Z9
-	VSHUFF32X4 $0xdd, Z4, Z0, Z0
-	VSHUFF32X4 $0x88, Z12, Z8, Z4
-	VSHUFF32X4 $0xdd, Z12, Z8, Z8
-	VSHUFF32X4 $0x88, Z15, Z14, Z12
-	VSHUFF32X4 $0xdd, Z15, Z14, Z15
-	VSHUFF32X4 $0x88, Z10, Z2, Z14
-	VSHUFF32X4 $0xdd, Z10, Z2, Z10
-	VSHUFF32X4 $0x88, Z3, Z6, Z2
-	VSHUFF32X4 $0xdd, Z3, Z6, Z6
-	VSHUFF32X4 $0x88, Z11, Z1, Z3
-	VSHUFF32X4 $0xdd, Z11, Z1, Z11
-	VSHUFF32X4 $0x88, Z16, Z7, Z1
-	VSHUFF32X4 $0xdd, Z16, Z7, Z16
-	VSHUFF32X4 $0x88, Z13, Z5, Z7
-	VSHUFF32X4 $0xdd, Z13, Z5, Z13
-	VSHUFF32X4 $0x88, Z4, Z9, Z5
-	VSHUFF32X4 $0xdd, Z4, Z9, Z9
-	VSHUFF32X4 $0x88, Z8, Z0, Z4
-	VSHUFF32X4 $0xdd, Z8, Z0, Z0
-	VMOVUPS    Z12, (DX)
-	VMOVUPS    Z2, (DX)(SI*1)
-	VMOVUPS    Z1, (DX)(SI*2)
-	VMOVUPS    Z5, (DX)(R8*1)
-	LEAQ       (DX)(SI*4), DX
-	VMOVUPS    Z14, (DX)
-	VMOVUPS    Z3, (DX)(SI*1)
-	VMOVUPS    Z7, (DX)(SI*2)
-	VMOVUPS    Z4, (DX)(R8*1)
-	LEAQ       (DX)(SI*4), DX
-	VMOVUPS    Z15, (DX)
-	VMOVUPS    Z6, (DX)(SI*1)
-	VMOVUPS    Z16, (DX)(SI*2)
-	VMOVUPS    Z9, (DX)(R8*1)
-	LEAQ       (DX)(SI*4), DX
-	VMOVUPS    Z10, (DX)
-	VMOVUPS    Z11, (DX)(SI*1)
-	VMOVUPS    Z13, (DX)(SI*2)
-	VMOVUPS    Z0, (DX)(R8*1)
-	LEAQ       (DX)(SI*4), DX
-	ADDQ       $+64, CX
-	DECQ       AX
+	VUNPCKHPS  Z1, Z0, Z17
+	VUNPCKLPS  Z3, Z2, Z18
+	VUNPCKHPS  Z3, Z2, Z19
+	VUNPCKLPS  Z5, Z4, Z20
+	VUNPCKHPS  Z5, Z4, Z21
+	VUNPCKLPS  Z7, Z6, Z22
+	VUNPCKHPS  Z7, Z6, Z23
+	VUNPCKLPS  Z9, Z8, Z24
+	VUNPCKHPS  Z9, Z8, Z25
+	VUNPCKLPS  Z11, Z10, Z26
+	VUNPCKHPS  Z11, Z10, Z27
+	VUNPCKLPS  Z13, Z12, Z28
+	VUNPCKHPS  Z13, Z12, Z29
+	VUNPCKLPS  Z15, Z14, Z30
+	VUNPCKHPS  Z15, Z14, Z31
+	VUNPCKLPD  Z18, Z16, Z0
+	VUNPCKHPD  Z18, Z16, Z1
+	VUNPCKLPD  Z19, Z17, Z2
+	VUNPCKHPD  Z19, Z17, Z3
+	VUNPCKLPD  Z22, Z20, Z4
+	VUNPCKHPD  Z22, Z20, Z5
+	VUNPCKLPD  Z23, Z21, Z6
+	VUNPCKHPD  Z23, Z21, Z7
+	VUNPCKLPD  Z26, Z24, Z8
+	VUNPCKHPD  Z26, Z24, Z9
+	VUNPCKLPD  Z27, Z25, Z10
+	VUNPCKHPD  Z27, Z25, Z11
+	VUNPCKLPD  Z30, Z28, Z12
+	VUNPCKHPD  Z30, Z28, Z13
+	VUNPCKLPD  Z31, Z29, Z14
+	VUNPCKHPD  Z31, Z29, Z15
+	VSHUFF32X4 $0x88, Z4, Z0, Z16
+	VSHUFF32X4 $0xdd, Z4, Z0, Z20
+	VSHUFF32X4 $0x88, Z12, Z8, Z24
+	VSHUFF32X4 $0xdd, Z12, Z8, Z28
+	VSHUFF32X4 $0x88, Z5, Z1, Z17
+	VSHUFF32X4 $0xdd, Z5, Z1, Z21
+	VSHUFF32X4 $0x88, Z13, Z9, Z25
+	VSHUFF32X4 $0xdd, Z13, Z9, Z29
+	VSHUFF32X4 $0x88, Z6, Z2, Z18
+	VSHUFF32X4 $0xdd, Z6, Z2, Z22
+	VSHUFF32X4 $0x88, Z14, Z10, Z26
+	VSHUFF32X4 $0xdd, Z14, Z10, Z30
+	VSHUFF32X4 $0x88, Z7, Z3, Z19
+	VSHUFF32X4 $0xdd, Z7, Z3, Z23
+	VSHUFF32X4 $0x88, Z15, Z11, Z27
+	VSHUFF32X4 $0xdd, Z15, Z11, Z31
+	VSHUFF32X4 $0x88, Z24, Z16, Z0
+	VSHUFF32X4 $0xdd, Z24, Z16, Z8
+	VSHUFF32X4 $0x88, Z28, Z20, Z4
+	VSHUFF32X4 $0xdd, Z28, Z20, Z12
+	VSHUFF32X4 $0x88, Z25, Z17, Z1
+	VSHUFF32X4 $0xdd, Z25, Z17, Z9
+	VSHUFF32X4 $0x88, Z29, Z21, Z5
+	VSHUFF32X4 $0xdd, Z29, Z21, Z13
+	VSHUFF32X4 $0x88, Z26, Z18, Z2
+	VSHUFF32X4 $0xdd, Z26, Z18, Z10
+	VSHUFF32X4 $0x88, Z30, Z22, Z6
+	VSHUFF32X4 $0xdd, Z30, Z22, Z14
+	VSHUFF32X4 $0x88, Z27, Z19, Z3
+	VSHUFF32X4 $0xdd, Z27, Z19, Z11
+	VSHUFF32X4 $0x88, Z31, Z23, Z7
+	VSHUFF32X4 $0xdd, Z31, Z23, Z15
+	VMOVUPS    Z0, (DI)
+	VMOVUPS    Z1, (DI)(R9*1)
+	VMOVUPS    Z2, (DI)(R9*2)
+	VMOVUPS    Z3, (DI)(R11*1)
+	LEAQ       (DI)(R9*4), DI
+	VMOVUPS    Z4, (DI)
+	VMOVUPS    Z5, (DI)(R9*1)
+	VMOVUPS    Z6, (DI)(R9*2)
+	VMOVUPS    Z7, (DI)(R11*1)
+	LEAQ       (DI)(R9*4), DI
+	VMOVUPS    Z8, (DI)
+	VMOVUPS    Z9, (DI)(R9*1)
+	VMOVUPS    Z10, (DI)(R9*2)
+	VMOVUPS    Z11, (DI)(R11*1)
+	LEAQ       (DI)(R9*4), DI
+	VMOVUPS    Z12, (DI)
+	VMOVUPS    Z13, (DI)(R9*1)
+	VMOVUPS    Z14, (DI)(R9*2)
+	VMOVUPS    Z15, (DI)(R11*1)
+	LEAQ       (DI)(R9*4), DI
+	ADDQ       $+64, SI
+	DECQ       CX
 	JNZ        loop
 	VZEROUPPER
 	RET
@@ -3684,6 +3684,64 @@ done:
 	VZEROUPPER
 	RET
 
+// func roundBF16AVX512(y []float32, x []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·roundBF16AVX512(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), DX
+	MOVQ x_base+24(FP), BX
+	MOVQ y_len+8(FP), CX
+	XORQ AX, AX
+
+single:
+	CMPQ      CX, $+16
+	JL        singleEnd
+	VMOVUPS   (BX)(AX*1), Z0
+	VPSRLD    $0x10, Z0, Z1
+	VPANDD    constantsAVX512<>+2560(SB), Z1, Z6
+	VPADDD    constantsAVX512<>+2624(SB), Z0, Z1
+	VPADDD    Z6, Z1, Z1
+	VPANDD    constantsAVX512<>+768(SB), Z0, Z6
+	VMOVUPS   constantsAVX512<>+2688(SB), Z7
+	VMOVUPS   constantsAVX512<>+2752(SB), Z8
+	VPANDD    constantsAVX512<>+896(SB), Z0, Z9
+	VCMPPS    $0x11, Z7, Z6, K1
+	VBLENDMPS Z9, Z1, K1, Z2
+	VADDPS    Z0, Z0, Z0
+	VCMPPS    $0x11, Z8, Z6, K1
+	VBLENDMPS Z2, Z0, K1, Z3
+	VPANDD    constantsAVX512<>+2816(SB), Z3, Z0
+	VMOVUPS   Z0, (DX)(AX*1)
+	ADDQ      $+64, AX
+	SUBQ      $+16, CX
+	JMP       single
+
+singleEnd:
+	TESTQ     CX, CX
+	JZ        done
+	MOVQ      $0xffffffff, SI
+	BZHIQ     CX, SI, SI
+	KMOVW     SI, K1
+	VMOVUPS.Z (BX)(AX*1), K1, Z0
+	VPSRLD    $0x10, Z0, Z1
+	VPANDD    constantsAVX512<>+2560(SB), Z1, Z2
+	VPADDD    constantsAVX512<>+2624(SB), Z0, Z1
+	VPADDD    Z2, Z1, Z1
+	VPANDD    constantsAVX512<>+768(SB), Z0, Z2
+	VMOVUPS   constantsAVX512<>+2688(SB), Z3
+	VMOVUPS   constantsAVX512<>+2752(SB), Z6
+	VPANDD    constantsAVX512<>+896(SB), Z0, Z7
+	VCMPPS    $0x11, Z3, Z2, K2
+	VBLENDMPS Z7, Z1, K2, Z4
+	VADDPS    Z0, Z0, Z0
+	VCMPPS    $0x11, Z6, Z2, K2
+	VBLENDMPS Z4, Z0, K2, Z5
+	VPANDD    constantsAVX512<>+2816(SB), Z5, Z0
+	VMOVUPS   Z0, K1, (DX)(AX*1)
+
+done:
+	VZEROUPPER
+	RET
+
 // func geluTanhGradAVX512(dx []float32, dy []float32, x []float32)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·geluTanhGradAVX512(SB), NOSPLIT, $0-72
@@ -3722,8 +3780,8 @@ single:
 	VADDPS      constantsAVX512<>+704(SB), Z2, Z2
 	VMOVUPS     constantsAVX512<>+704(SB), Z3
 	VDIVPS      Z2, Z3, Z2
-	VMOVUPS     constantsAVX512<>+2560(SB), Z3
-	VFMADD213PS constantsAVX512<>+2624(SB), Z1, Z3
+	VMOVUPS     constantsAVX512<>+2880(SB), Z3
+	VFMADD213PS constantsAVX512<>+2944(SB), Z1, Z3
 	VMOVUPS     constantsAVX512<>+704(SB), Z1
 	VSUBPS      Z2, Z1, Z1
 	VMULPS      Z0, Z1, Z0
@@ -3768,8 +3826,8 @@ singleEnd:
 	VADDPS      constantsAVX512<>+704(SB), Z2, Z2
 	VMOVUPS     constantsAVX512<>+704(SB), Z3
 	VDIVPS      Z2, Z3, Z2
-	VMOVUPS     constantsAVX512<>+2560(SB), Z3
-	VFMADD213PS constantsAVX512<>+2624(SB), Z1, Z3
+	VMOVUPS     constantsAVX512<>+2880(SB), Z3
+	VFMADD213PS constantsAVX512<>+2944(SB), Z1, Z3
 	VMOVUPS     constantsAVX512<>+704(SB), Z1
 	VSUBPS      Z2, Z1, Z1
 	VMULPS      Z0, Z1, Z0
@@ -3797,7 +3855,7 @@ single:
 	JL          singleEnd
 	VMOVUPS     (SI)(AX*1), Z0
 	VMULPS      Z0, Z0, Z1
-	VMULPS      constantsAVX512<>+2688(SB), Z1, Z1
+	VMULPS      constantsAVX512<>+3008(SB), Z1, Z1
 	VMOVUPS     constantsAVX512<>+0(SB), Z4
 	VMAXPS      Z1, Z4, Z1
 	VMOVUPS     constantsAVX512<>+64(SB), Z4
@@ -3817,7 +3875,7 @@ single:
 	VADDPS      constantsAVX512<>+704(SB), Z5, Z1
 	VSCALEFPS   Z4, Z1, Z1
 	VMULPS      Z0, Z1, Z1
-	VMULPS      constantsAVX512<>+2752(SB), Z1, Z1
+	VMULPS      constantsAVX512<>+3072(SB), Z1, Z1
 	VMULPS      constantsAVX512<>+2496(SB), Z0, Z0
 	VPANDD      constantsAVX512<>+768(SB), Z0, Z4
 	VMOVUPS     constantsAVX512<>+1408(SB), Z5
@@ -3882,7 +3940,7 @@ singleEnd:
 	KMOVW       DI, K1
 	VMOVUPS.Z   (SI)(AX*1), K1, Z0
 	VMULPS      Z0, Z0, Z1
-	VMULPS      constantsAVX512<>+2688(SB), Z1, Z1
+	VMULPS      constantsAVX512<>+3008(SB), Z1, Z1
 	VMOVUPS     constantsAVX512<>+0(SB), Z2
 	VMAXPS      Z1, Z2, Z1
 	VMOVUPS     constantsAVX512<>+64(SB), Z2
@@ -3902,7 +3960,7 @@ singleEnd:
 	VADDPS      constantsAVX512<>+704(SB), Z4, Z1
 	VSCALEFPS   Z2, Z1, Z1
 	VMULPS      Z0, Z1, Z1
-	VMULPS      constantsAVX512<>+2752(SB), Z1, Z1
+	VMULPS      constantsAVX512<>+3072(SB), Z1, Z1
 	VMULPS      constantsAVX512<>+2496(SB), Z0, Z0
 	VPANDD      constantsAVX512<>+768(SB), Z0, Z2
 	VMOVUPS     constantsAVX512<>+1408(SB), Z4
@@ -4738,7 +4796,7 @@ TEXT ·maxAVX512(SB), NOSPLIT, $0-28
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
 	VPXORD  Z3, Z3, Z3
-	VMOVUPS constantsAVX512<>+2816(SB), Z4
+	VMOVUPS constantsAVX512<>+3136(SB), Z4
 	VMOVAPS Z4, Z0
 	VMOVAPS Z4, Z1
 	VMOVAPS Z4, Z2
@@ -8217,11 +8275,11 @@ TEXT ·columnPowerAVX512(SB), NOSPLIT, $0-92
 	SHLQ         $0x02, DI
 	MOVQ         rows+80(FP), R8
 	VBROADCASTSS scale+88(FP), Z0
-	VMOVUPS      constantsAVX512<>+2880(SB), Z1
-	VMOVUPS      constantsAVX512<>+2944(SB), Z2
-	VMOVUPS      constantsAVX512<>+3008(SB), Z3
-	VMOVUPS      constantsAVX512<>+3072(SB), Z4
-	VMOVUPS      constantsAVX512<>+3136(SB), Z5
+	VMOVUPS      constantsAVX512<>+3200(SB), Z1
+	VMOVUPS      constantsAVX512<>+3264(SB), Z2
+	VMOVUPS      constantsAVX512<>+3328(SB), Z3
+	VMOVUPS      constantsAVX512<>+3392(SB), Z4
+	VMOVUPS      constantsAVX512<>+3456(SB), Z5
 	VMOVUPS      constantsAVX512<>+704(SB), Z6
 
 four:
@@ -8354,11 +8412,11 @@ TEXT ·columnGradAVX512(SB), NOSPLIT, $0-120
 	MOVQ         rows+104(FP), R9
 	VBROADCASTSS factor+112(FP), Z0
 	VBROADCASTSS scale+116(FP), Z1
-	VMOVUPS      constantsAVX512<>+2880(SB), Z2
-	VMOVUPS      constantsAVX512<>+2944(SB), Z3
-	VMOVUPS      constantsAVX512<>+3008(SB), Z4
-	VMOVUPS      constantsAVX512<>+3072(SB), Z5
-	VMOVUPS      constantsAVX512<>+3136(SB), Z6
+	VMOVUPS      constantsAVX512<>+3200(SB), Z2
+	VMOVUPS      constantsAVX512<>+3264(SB), Z3
+	VMOVUPS      constantsAVX512<>+3328(SB), Z4
+	VMOVUPS      constantsAVX512<>+3392(SB), Z5
+	VMOVUPS      constantsAVX512<>+3456(SB), Z6
 	VMOVUPS      constantsAVX512<>+704(SB), Z7
 
 four:
@@ -8536,7 +8594,7 @@ single:
 	CMPQ        CX, $+16
 	JL          singleEnd
 	VMOVUPS     (BX)(AX*1), Z0
-	VMULPS      constantsAVX512<>+3200(SB), Z0, Z1
+	VMULPS      constantsAVX512<>+3520(SB), Z0, Z1
 	VGETEXPPS   Z1, Z1
 	VMULPS      constantsAVX512<>+1344(SB), Z1, Z2
 	VSCALEFPS   Z2, Z0, Z0
@@ -8545,12 +8603,12 @@ single:
 	VSUBPS      Z3, Z0, Z0
 	VDIVPS      Z2, Z0, Z0
 	VMULPS      Z0, Z0, Z2
-	VMOVUPS     constantsAVX512<>+3264(SB), Z3
-	VFMADD213PS constantsAVX512<>+3328(SB), Z2, Z3
-	VFMADD213PS constantsAVX512<>+3392(SB), Z2, Z3
-	VFMADD213PS constantsAVX512<>+3456(SB), Z2, Z3
-	VFMADD213PS constantsAVX512<>+3520(SB), Z2, Z3
-	VFMADD213PS constantsAVX512<>+3584(SB), Z2, Z3
+	VMOVUPS     constantsAVX512<>+3584(SB), Z3
+	VFMADD213PS constantsAVX512<>+3648(SB), Z2, Z3
+	VFMADD213PS constantsAVX512<>+3712(SB), Z2, Z3
+	VFMADD213PS constantsAVX512<>+3776(SB), Z2, Z3
+	VFMADD213PS constantsAVX512<>+3840(SB), Z2, Z3
+	VFMADD213PS constantsAVX512<>+3904(SB), Z2, Z3
 	VFMADD213PS Z1, Z0, Z3
 	VMOVUPS     Z3, (DX)(AX*1)
 	ADDQ        $+64, AX
@@ -8564,7 +8622,7 @@ singleEnd:
 	BZHIQ       CX, SI, SI
 	KMOVW       SI, K1
 	VMOVUPS.Z   (BX)(AX*1), K1, Z0
-	VMULPS      constantsAVX512<>+3200(SB), Z0, Z1
+	VMULPS      constantsAVX512<>+3520(SB), Z0, Z1
 	VGETEXPPS   Z1, Z1
 	VMULPS      constantsAVX512<>+1344(SB), Z1, Z2
 	VSCALEFPS   Z2, Z0, Z0
@@ -8573,12 +8631,12 @@ singleEnd:
 	VSUBPS      Z3, Z0, Z0
 	VDIVPS      Z2, Z0, Z0
 	VMULPS      Z0, Z0, Z2
-	VMOVUPS     constantsAVX512<>+3264(SB), Z3
-	VFMADD213PS constantsAVX512<>+3328(SB), Z2, Z3
-	VFMADD213PS constantsAVX512<>+3392(SB), Z2, Z3
-	VFMADD213PS constantsAVX512<>+3456(SB), Z2, Z3
-	VFMADD213PS constantsAVX512<>+3520(SB), Z2, Z3
-	VFMADD213PS constantsAVX512<>+3584(SB), Z2, Z3
+	VMOVUPS     constantsAVX512<>+3584(SB), Z3
+	VFMADD213PS constantsAVX512<>+3648(SB), Z2, Z3
+	VFMADD213PS constantsAVX512<>+3712(SB), Z2, Z3
+	VFMADD213PS constantsAVX512<>+3776(SB), Z2, Z3
+	VFMADD213PS constantsAVX512<>+3840(SB), Z2, Z3
+	VFMADD213PS constantsAVX512<>+3904(SB), Z2, Z3
 	VFMADD213PS Z1, Z0, Z3
 	VMOVUPS     Z3, K1, (DX)(AX*1)
 
@@ -8833,85 +8891,85 @@ group:
 	VPBROADCASTD 8(SI), Z3
 	VPBROADCASTD 12(SI), Z4
 	VPSRLQ       $0x20, Z0, Z5
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z0, Z6
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z3, Z3
+	VPMULUDQ     constantsAVX512<>+3968(SB), Z0, Z6
+	VPMULUDQ     constantsAVX512<>+4032(SB), Z3, Z3
 	VPSRLQ       $0x20, Z6, Z7
 	VPSRLQ       $0x20, Z3, Z8
 	VPTERNLOGD   $0x96, Z5, Z1, Z8
 	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+3776(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3840(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z7, Z5
+	VPADDD       constantsAVX512<>+4096(SB), Z1, Z1
+	VPADDD       constantsAVX512<>+4160(SB), Z2, Z2
+	VPMULUDQ     constantsAVX512<>+3968(SB), Z8, Z4
+	VPMULUDQ     constantsAVX512<>+4032(SB), Z7, Z5
 	VPSRLQ       $0x20, Z4, Z7
 	VPSRLQ       $0x20, Z5, Z8
 	VPTERNLOGD   $0x96, Z3, Z1, Z8
 	VPTERNLOGD   $0x96, Z6, Z2, Z7
-	VPADDD       constantsAVX512<>+3776(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3840(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z8, Z3
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z7, Z6
+	VPADDD       constantsAVX512<>+4096(SB), Z1, Z1
+	VPADDD       constantsAVX512<>+4160(SB), Z2, Z2
+	VPMULUDQ     constantsAVX512<>+3968(SB), Z8, Z3
+	VPMULUDQ     constantsAVX512<>+4032(SB), Z7, Z6
 	VPSRLQ       $0x20, Z3, Z7
 	VPSRLQ       $0x20, Z6, Z8
 	VPTERNLOGD   $0x96, Z5, Z1, Z8
 	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+3776(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3840(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z7, Z5
+	VPADDD       constantsAVX512<>+4096(SB), Z1, Z1
+	VPADDD       constantsAVX512<>+4160(SB), Z2, Z2
+	VPMULUDQ     constantsAVX512<>+3968(SB), Z8, Z4
+	VPMULUDQ     constantsAVX512<>+4032(SB), Z7, Z5
 	VPSRLQ       $0x20, Z4, Z7
 	VPSRLQ       $0x20, Z5, Z8
 	VPTERNLOGD   $0x96, Z6, Z1, Z8
 	VPTERNLOGD   $0x96, Z3, Z2, Z7
-	VPADDD       constantsAVX512<>+3776(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3840(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z8, Z3
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z7, Z6
+	VPADDD       constantsAVX512<>+4096(SB), Z1, Z1
+	VPADDD       constantsAVX512<>+4160(SB), Z2, Z2
+	VPMULUDQ     constantsAVX512<>+3968(SB), Z8, Z3
+	VPMULUDQ     constantsAVX512<>+4032(SB), Z7, Z6
 	VPSRLQ       $0x20, Z3, Z7
 	VPSRLQ       $0x20, Z6, Z8
 	VPTERNLOGD   $0x96, Z5, Z1, Z8
 	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+3776(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3840(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z7, Z5
+	VPADDD       constantsAVX512<>+4096(SB), Z1, Z1
+	VPADDD       constantsAVX512<>+4160(SB), Z2, Z2
+	VPMULUDQ     constantsAVX512<>+3968(SB), Z8, Z4
+	VPMULUDQ     constantsAVX512<>+4032(SB), Z7, Z5
 	VPSRLQ       $0x20, Z4, Z7
 	VPSRLQ       $0x20, Z5, Z8
 	VPTERNLOGD   $0x96, Z6, Z1, Z8
 	VPTERNLOGD   $0x96, Z3, Z2, Z7
-	VPADDD       constantsAVX512<>+3776(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3840(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z8, Z3
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z7, Z6
+	VPADDD       constantsAVX512<>+4096(SB), Z1, Z1
+	VPADDD       constantsAVX512<>+4160(SB), Z2, Z2
+	VPMULUDQ     constantsAVX512<>+3968(SB), Z8, Z3
+	VPMULUDQ     constantsAVX512<>+4032(SB), Z7, Z6
 	VPSRLQ       $0x20, Z3, Z7
 	VPSRLQ       $0x20, Z6, Z8
 	VPTERNLOGD   $0x96, Z5, Z1, Z8
 	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+3776(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3840(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z7, Z5
+	VPADDD       constantsAVX512<>+4096(SB), Z1, Z1
+	VPADDD       constantsAVX512<>+4160(SB), Z2, Z2
+	VPMULUDQ     constantsAVX512<>+3968(SB), Z8, Z4
+	VPMULUDQ     constantsAVX512<>+4032(SB), Z7, Z5
 	VPSRLQ       $0x20, Z4, Z7
 	VPSRLQ       $0x20, Z5, Z8
 	VPTERNLOGD   $0x96, Z6, Z1, Z8
 	VPTERNLOGD   $0x96, Z3, Z2, Z7
-	VPADDD       constantsAVX512<>+3776(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3840(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z8, Z3
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z7, Z6
+	VPADDD       constantsAVX512<>+4096(SB), Z1, Z1
+	VPADDD       constantsAVX512<>+4160(SB), Z2, Z2
+	VPMULUDQ     constantsAVX512<>+3968(SB), Z8, Z3
+	VPMULUDQ     constantsAVX512<>+4032(SB), Z7, Z6
 	VPSRLQ       $0x20, Z3, Z7
 	VPSRLQ       $0x20, Z6, Z8
 	VPTERNLOGD   $0x96, Z5, Z1, Z8
 	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+3776(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3840(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z7, Z5
+	VPADDD       constantsAVX512<>+4096(SB), Z1, Z1
+	VPADDD       constantsAVX512<>+4160(SB), Z2, Z2
+	VPMULUDQ     constantsAVX512<>+3968(SB), Z8, Z4
+	VPMULUDQ     constantsAVX512<>+4032(SB), Z7, Z5
 	VPSRLQ       $0x20, Z4, Z7
 	VPSRLQ       $0x20, Z5, Z8
 	VPTERNLOGD   $0x96, Z6, Z1, Z8
 	VPTERNLOGD   $0x96, Z3, Z2, Z7
-	VPMOVZXDQ    constantsAVX512<>+3904(SB), Z1
+	VPMOVZXDQ    constantsAVX512<>+4224(SB), Z1
 	VPADDQ       Z1, Z0, Z0
 	VPSLLQ       $0x20, Z8, Z1
 	VPSRLQ       $0x20, Z1, Z1
@@ -8940,6 +8998,5291 @@ group:
 	JMP          group
 
 groupEnd:
+	VZEROUPPER
+	RET
+
+// func pairTile8x48AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·pairTile8x48AVX512(SB), NOSPLIT, $0-88
+	MOVQ       tail+80(FP), AX
+	MOVQ       $0xffffffff, SI
+	BZHIQ      AX, SI, SI
+	KMOVW      SI, K1
+	MOVQ       kc+0(FP), CX
+	MOVQ       a+8(FP), SI
+	MOVQ       rs+16(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       ks+24(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       b+32(FP), DI
+	MOVQ       ldb+40(FP), BX
+	SHLQ       $0x02, BX
+	MOVQ       c+48(FP), DX
+	MOVQ       ldc+56(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       accumulate+64(FP), R13
+	LEAQ       (R8)(R8*2), R10
+	LEAQ       (SI)(R8*4), R11
+	MOVQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	VPXORD     Z22, Z22, Z22
+	VPXORD     Z23, Z23, Z23
+	MOVQ       CX, AX
+	SHRQ       $0x02, AX
+	JZ         rest
+	PCALIGN    $0x40
+
+loop:
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xce
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd6
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	VBROADCASTSS (R11), Z31
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe7
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xef
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf7
+	VBROADCASTSS (R11)(R8*1), Z27
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfb
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (R11)(R8*2), Z28
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	VBROADCASTSS (R11)(R10*1), Z29
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	ADDQ         R9, SI
+	ADDQ         R9, R11
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xce
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd6
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	VBROADCASTSS (R11), Z31
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe7
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xef
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf7
+	VBROADCASTSS (R11)(R8*1), Z27
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfb
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (R11)(R8*2), Z28
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	VBROADCASTSS (R11)(R10*1), Z29
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	ADDQ         R9, SI
+	ADDQ         R9, R11
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xce
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd6
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	VBROADCASTSS (R11), Z31
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe7
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xef
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf7
+	VBROADCASTSS (R11)(R8*1), Z27
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfb
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (R11)(R8*2), Z28
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	VBROADCASTSS (R11)(R10*1), Z29
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	ADDQ         R9, SI
+	ADDQ         R9, R11
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xce
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd6
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	VBROADCASTSS (R11), Z31
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe7
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xef
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf7
+	VBROADCASTSS (R11)(R8*1), Z27
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfb
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (R11)(R8*2), Z28
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	VBROADCASTSS (R11)(R10*1), Z29
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	ADDQ         R9, SI
+	ADDQ         R9, R11
+	DECQ         AX
+	JNZ          loop
+
+rest:
+	ANDQ $0x03, CX
+	JZ   sum
+
+single:
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xce
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd6
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	VBROADCASTSS (R11), Z31
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe7
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xef
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf7
+	VBROADCASTSS (R11)(R8*1), Z27
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfb
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (R11)(R8*2), Z28
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	VBROADCASTSS (R11)(R10*1), Z29
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x82
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	ADDQ         R9, SI
+	ADDQ         R9, R11
+	DECQ         CX
+	JNZ          single
+
+sum:
+	TESTQ     R13, R13
+	JZ        bias
+	MOVQ      DX, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z0, Z0
+	VMOVUPS   64(AX), Z24
+	VADDPS    Z24, Z1, Z1
+	VMOVUPS.Z 128(AX), K1, Z24
+	VADDPS    Z24, Z2, Z2
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z3, Z3
+	VMOVUPS   64(AX), Z24
+	VADDPS    Z24, Z4, Z4
+	VMOVUPS.Z 128(AX), K1, Z24
+	VADDPS    Z24, Z5, Z5
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z6, Z6
+	VMOVUPS   64(AX), Z24
+	VADDPS    Z24, Z7, Z7
+	VMOVUPS.Z 128(AX), K1, Z24
+	VADDPS    Z24, Z8, Z8
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z9, Z9
+	VMOVUPS   64(AX), Z24
+	VADDPS    Z24, Z10, Z10
+	VMOVUPS.Z 128(AX), K1, Z24
+	VADDPS    Z24, Z11, Z11
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z12, Z12
+	VMOVUPS   64(AX), Z24
+	VADDPS    Z24, Z13, Z13
+	VMOVUPS.Z 128(AX), K1, Z24
+	VADDPS    Z24, Z14, Z14
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z15, Z15
+	VMOVUPS   64(AX), Z24
+	VADDPS    Z24, Z16, Z16
+	VMOVUPS.Z 128(AX), K1, Z24
+	VADDPS    Z24, Z17, Z17
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z18, Z18
+	VMOVUPS   64(AX), Z24
+	VADDPS    Z24, Z19, Z19
+	VMOVUPS.Z 128(AX), K1, Z24
+	VADDPS    Z24, Z20, Z20
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z21, Z21
+	VMOVUPS   64(AX), Z24
+	VADDPS    Z24, Z22, Z22
+	VMOVUPS.Z 128(AX), K1, Z24
+	VADDPS    Z24, Z23, Z23
+
+bias:
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JZ        store
+	VMOVUPS   (AX), Z24
+	VMOVUPS   64(AX), Z25
+	VMOVUPS.Z 128(AX), K1, Z26
+	VADDPS    Z24, Z0, Z0
+	VADDPS    Z25, Z1, Z1
+	VADDPS    Z26, Z2, Z2
+	VADDPS    Z24, Z3, Z3
+	VADDPS    Z25, Z4, Z4
+	VADDPS    Z26, Z5, Z5
+	VADDPS    Z24, Z6, Z6
+	VADDPS    Z25, Z7, Z7
+	VADDPS    Z26, Z8, Z8
+	VADDPS    Z24, Z9, Z9
+	VADDPS    Z25, Z10, Z10
+	VADDPS    Z26, Z11, Z11
+	VADDPS    Z24, Z12, Z12
+	VADDPS    Z25, Z13, Z13
+	VADDPS    Z26, Z14, Z14
+	VADDPS    Z24, Z15, Z15
+	VADDPS    Z25, Z16, Z16
+	VADDPS    Z26, Z17, Z17
+	VADDPS    Z24, Z18, Z18
+	VADDPS    Z25, Z19, Z19
+	VADDPS    Z26, Z20, Z20
+	VADDPS    Z24, Z21, Z21
+	VADDPS    Z25, Z22, Z22
+	VADDPS    Z26, Z23, Z23
+
+store:
+	VMOVUPS Z0, (DX)
+	VMOVUPS Z1, 64(DX)
+	VMOVUPS Z2, K1, 128(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z3, (DX)
+	VMOVUPS Z4, 64(DX)
+	VMOVUPS Z5, K1, 128(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z6, (DX)
+	VMOVUPS Z7, 64(DX)
+	VMOVUPS Z8, K1, 128(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z9, (DX)
+	VMOVUPS Z10, 64(DX)
+	VMOVUPS Z11, K1, 128(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z12, (DX)
+	VMOVUPS Z13, 64(DX)
+	VMOVUPS Z14, K1, 128(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z15, (DX)
+	VMOVUPS Z16, 64(DX)
+	VMOVUPS Z17, K1, 128(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z18, (DX)
+	VMOVUPS Z19, 64(DX)
+	VMOVUPS Z20, K1, 128(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z21, (DX)
+	VMOVUPS Z22, 64(DX)
+	VMOVUPS Z23, K1, 128(DX)
+	VZEROUPPER
+	RET
+
+// func pairTile8x32AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·pairTile8x32AVX512(SB), NOSPLIT, $0-88
+	MOVQ       tail+80(FP), AX
+	MOVQ       $0xffffffff, SI
+	BZHIQ      AX, SI, SI
+	KMOVW      SI, K1
+	MOVQ       kc+0(FP), CX
+	MOVQ       a+8(FP), SI
+	MOVQ       rs+16(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       ks+24(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       b+32(FP), DI
+	MOVQ       ldb+40(FP), BX
+	SHLQ       $0x02, BX
+	MOVQ       c+48(FP), DX
+	MOVQ       ldc+56(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       accumulate+64(FP), R13
+	LEAQ       (R8)(R8*2), R10
+	LEAQ       (SI)(R8*4), R11
+	MOVQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	MOVQ       CX, AX
+	SHRQ       $0x02, AX
+	JZ         rest
+	PCALIGN    $0x40
+
+loop:
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf6
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfe
+	VBROADCASTSS (R11), Z31
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc7
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcf
+	VBROADCASTSS (R11)(R8*1), Z27
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdb
+	VBROADCASTSS (R11)(R8*2), Z28
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS (R11)(R10*1), Z29
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	ADDQ         R9, SI
+	ADDQ         R9, R11
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf6
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfe
+	VBROADCASTSS (R11), Z31
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc7
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcf
+	VBROADCASTSS (R11)(R8*1), Z27
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdb
+	VBROADCASTSS (R11)(R8*2), Z28
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS (R11)(R10*1), Z29
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	ADDQ         R9, SI
+	ADDQ         R9, R11
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf6
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfe
+	VBROADCASTSS (R11), Z31
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc7
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcf
+	VBROADCASTSS (R11)(R8*1), Z27
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdb
+	VBROADCASTSS (R11)(R8*2), Z28
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS (R11)(R10*1), Z29
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	ADDQ         R9, SI
+	ADDQ         R9, R11
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf6
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfe
+	VBROADCASTSS (R11), Z31
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc7
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcf
+	VBROADCASTSS (R11)(R8*1), Z27
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdb
+	VBROADCASTSS (R11)(R8*2), Z28
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS (R11)(R10*1), Z29
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	ADDQ         R9, SI
+	ADDQ         R9, R11
+	DECQ         AX
+	JNZ          loop
+
+rest:
+	ANDQ $0x03, CX
+	JZ   sum
+
+single:
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf6
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfe
+	VBROADCASTSS (R11), Z31
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc7
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcf
+	VBROADCASTSS (R11)(R8*1), Z27
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdb
+	VBROADCASTSS (R11)(R8*2), Z28
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS (R11)(R10*1), Z29
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	ADDQ         R9, SI
+	ADDQ         R9, R11
+	DECQ         CX
+	JNZ          single
+
+sum:
+	TESTQ     R13, R13
+	JZ        bias
+	MOVQ      DX, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z0, Z0
+	VMOVUPS.Z 64(AX), K1, Z24
+	VADDPS    Z24, Z1, Z1
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z2, Z2
+	VMOVUPS.Z 64(AX), K1, Z24
+	VADDPS    Z24, Z3, Z3
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z4, Z4
+	VMOVUPS.Z 64(AX), K1, Z24
+	VADDPS    Z24, Z5, Z5
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z6, Z6
+	VMOVUPS.Z 64(AX), K1, Z24
+	VADDPS    Z24, Z7, Z7
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z8, Z8
+	VMOVUPS.Z 64(AX), K1, Z24
+	VADDPS    Z24, Z9, Z9
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z10, Z10
+	VMOVUPS.Z 64(AX), K1, Z24
+	VADDPS    Z24, Z11, Z11
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z12, Z12
+	VMOVUPS.Z 64(AX), K1, Z24
+	VADDPS    Z24, Z13, Z13
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z14, Z14
+	VMOVUPS.Z 64(AX), K1, Z24
+	VADDPS    Z24, Z15, Z15
+
+bias:
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JZ        store
+	VMOVUPS   (AX), Z24
+	VMOVUPS.Z 64(AX), K1, Z25
+	VADDPS    Z24, Z0, Z0
+	VADDPS    Z25, Z1, Z1
+	VADDPS    Z24, Z2, Z2
+	VADDPS    Z25, Z3, Z3
+	VADDPS    Z24, Z4, Z4
+	VADDPS    Z25, Z5, Z5
+	VADDPS    Z24, Z6, Z6
+	VADDPS    Z25, Z7, Z7
+	VADDPS    Z24, Z8, Z8
+	VADDPS    Z25, Z9, Z9
+	VADDPS    Z24, Z10, Z10
+	VADDPS    Z25, Z11, Z11
+	VADDPS    Z24, Z12, Z12
+	VADDPS    Z25, Z13, Z13
+	VADDPS    Z24, Z14, Z14
+	VADDPS    Z25, Z15, Z15
+
+store:
+	VMOVUPS Z0, (DX)
+	VMOVUPS Z1, K1, 64(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z2, (DX)
+	VMOVUPS Z3, K1, 64(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z4, (DX)
+	VMOVUPS Z5, K1, 64(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z6, (DX)
+	VMOVUPS Z7, K1, 64(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z8, (DX)
+	VMOVUPS Z9, K1, 64(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z10, (DX)
+	VMOVUPS Z11, K1, 64(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z12, (DX)
+	VMOVUPS Z13, K1, 64(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z14, (DX)
+	VMOVUPS Z15, K1, 64(DX)
+	VZEROUPPER
+	RET
+
+// func pairTile8x16AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·pairTile8x16AVX512(SB), NOSPLIT, $0-88
+	MOVQ       tail+80(FP), AX
+	MOVQ       $0xffffffff, SI
+	BZHIQ      AX, SI, SI
+	KMOVW      SI, K1
+	MOVQ       kc+0(FP), CX
+	MOVQ       a+8(FP), SI
+	MOVQ       rs+16(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       ks+24(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       b+32(FP), DI
+	MOVQ       ldb+40(FP), BX
+	SHLQ       $0x02, BX
+	MOVQ       c+48(FP), DX
+	MOVQ       ldc+56(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       accumulate+64(FP), R13
+	LEAQ       (R8)(R8*2), R10
+	LEAQ       (SI)(R8*4), R11
+	MOVQ       DX, AX
+	PREFETCHT0 (AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	MOVQ       CX, AX
+	SHRQ       $0x02, AX
+	JZ         rest
+	PCALIGN    $0x40
+
+loop:
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	VBROADCASTSS (R11), Z31
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe7
+	VBROADCASTSS (R11)(R8*1), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xeb
+	VBROADCASTSS (R11)(R8*2), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	VBROADCASTSS (R11)(R10*1), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	ADDQ         R9, SI
+	ADDQ         R9, R11
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	VBROADCASTSS (R11), Z31
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe7
+	VBROADCASTSS (R11)(R8*1), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xeb
+	VBROADCASTSS (R11)(R8*2), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	VBROADCASTSS (R11)(R10*1), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	ADDQ         R9, SI
+	ADDQ         R9, R11
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	VBROADCASTSS (R11), Z31
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe7
+	VBROADCASTSS (R11)(R8*1), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xeb
+	VBROADCASTSS (R11)(R8*2), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	VBROADCASTSS (R11)(R10*1), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	ADDQ         R9, SI
+	ADDQ         R9, R11
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	VBROADCASTSS (R11), Z31
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe7
+	VBROADCASTSS (R11)(R8*1), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xeb
+	VBROADCASTSS (R11)(R8*2), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	VBROADCASTSS (R11)(R10*1), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	ADDQ         R9, SI
+	ADDQ         R9, R11
+	DECQ         AX
+	JNZ          loop
+
+rest:
+	ANDQ $0x03, CX
+	JZ   sum
+
+single:
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	VBROADCASTSS (R11), Z31
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe7
+	VBROADCASTSS (R11)(R8*1), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xeb
+	VBROADCASTSS (R11)(R8*2), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf4
+	VBROADCASTSS (R11)(R10*1), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	ADDQ         R9, SI
+	ADDQ         R9, R11
+	DECQ         CX
+	JNZ          single
+
+sum:
+	TESTQ     R13, R13
+	JZ        bias
+	MOVQ      DX, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z0, Z0
+	ADDQ      R12, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z1, Z1
+	ADDQ      R12, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z2, Z2
+	ADDQ      R12, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z3, Z3
+	ADDQ      R12, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z4, Z4
+	ADDQ      R12, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z5, Z5
+	ADDQ      R12, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z6, Z6
+	ADDQ      R12, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z7, Z7
+
+bias:
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JZ        store
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z0, Z0
+	VADDPS    Z24, Z1, Z1
+	VADDPS    Z24, Z2, Z2
+	VADDPS    Z24, Z3, Z3
+	VADDPS    Z24, Z4, Z4
+	VADDPS    Z24, Z5, Z5
+	VADDPS    Z24, Z6, Z6
+	VADDPS    Z24, Z7, Z7
+
+store:
+	VMOVUPS Z0, K1, (DX)
+	ADDQ    R12, DX
+	VMOVUPS Z1, K1, (DX)
+	ADDQ    R12, DX
+	VMOVUPS Z2, K1, (DX)
+	ADDQ    R12, DX
+	VMOVUPS Z3, K1, (DX)
+	ADDQ    R12, DX
+	VMOVUPS Z4, K1, (DX)
+	ADDQ    R12, DX
+	VMOVUPS Z5, K1, (DX)
+	ADDQ    R12, DX
+	VMOVUPS Z6, K1, (DX)
+	ADDQ    R12, DX
+	VMOVUPS Z7, K1, (DX)
+	VZEROUPPER
+	RET
+
+// func pairTile4x48AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·pairTile4x48AVX512(SB), NOSPLIT, $0-88
+	MOVQ       tail+80(FP), AX
+	MOVQ       $0xffffffff, SI
+	BZHIQ      AX, SI, SI
+	KMOVW      SI, K1
+	MOVQ       kc+0(FP), CX
+	MOVQ       a+8(FP), SI
+	MOVQ       rs+16(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       ks+24(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       b+32(FP), DI
+	MOVQ       ldb+40(FP), BX
+	SHLQ       $0x02, BX
+	MOVQ       c+48(FP), DX
+	MOVQ       ldc+56(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       accumulate+64(FP), R13
+	LEAQ       (R8)(R8*2), R10
+	LEAQ       (SI)(R8*4), R11
+	MOVQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	MOVQ       CX, AX
+	SHRQ       $0x02, AX
+	JZ         rest
+	PCALIGN    $0x40
+
+loop:
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xce
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd6
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xce
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd6
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xce
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd6
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xce
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd6
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	ADDQ         R9, SI
+	DECQ         AX
+	JNZ          loop
+
+rest:
+	ANDQ $0x03, CX
+	JZ   sum
+
+single:
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfd
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xce
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd6
+	BYTE         $0x62
+	BYTE         $0x12
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	ADDQ         R9, SI
+	DECQ         CX
+	JNZ          single
+
+sum:
+	TESTQ     R13, R13
+	JZ        bias
+	MOVQ      DX, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z0, Z0
+	VMOVUPS   64(AX), Z24
+	VADDPS    Z24, Z1, Z1
+	VMOVUPS.Z 128(AX), K1, Z24
+	VADDPS    Z24, Z2, Z2
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z3, Z3
+	VMOVUPS   64(AX), Z24
+	VADDPS    Z24, Z4, Z4
+	VMOVUPS.Z 128(AX), K1, Z24
+	VADDPS    Z24, Z5, Z5
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z6, Z6
+	VMOVUPS   64(AX), Z24
+	VADDPS    Z24, Z7, Z7
+	VMOVUPS.Z 128(AX), K1, Z24
+	VADDPS    Z24, Z8, Z8
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z9, Z9
+	VMOVUPS   64(AX), Z24
+	VADDPS    Z24, Z10, Z10
+	VMOVUPS.Z 128(AX), K1, Z24
+	VADDPS    Z24, Z11, Z11
+
+bias:
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JZ        store
+	VMOVUPS   (AX), Z24
+	VMOVUPS   64(AX), Z25
+	VMOVUPS.Z 128(AX), K1, Z26
+	VADDPS    Z24, Z0, Z0
+	VADDPS    Z25, Z1, Z1
+	VADDPS    Z26, Z2, Z2
+	VADDPS    Z24, Z3, Z3
+	VADDPS    Z25, Z4, Z4
+	VADDPS    Z26, Z5, Z5
+	VADDPS    Z24, Z6, Z6
+	VADDPS    Z25, Z7, Z7
+	VADDPS    Z26, Z8, Z8
+	VADDPS    Z24, Z9, Z9
+	VADDPS    Z25, Z10, Z10
+	VADDPS    Z26, Z11, Z11
+
+store:
+	VMOVUPS Z0, (DX)
+	VMOVUPS Z1, 64(DX)
+	VMOVUPS Z2, K1, 128(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z3, (DX)
+	VMOVUPS Z4, 64(DX)
+	VMOVUPS Z5, K1, 128(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z6, (DX)
+	VMOVUPS Z7, 64(DX)
+	VMOVUPS Z8, K1, 128(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z9, (DX)
+	VMOVUPS Z10, 64(DX)
+	VMOVUPS Z11, K1, 128(DX)
+	VZEROUPPER
+	RET
+
+// func pairTile4x32AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·pairTile4x32AVX512(SB), NOSPLIT, $0-88
+	MOVQ       tail+80(FP), AX
+	MOVQ       $0xffffffff, SI
+	BZHIQ      AX, SI, SI
+	KMOVW      SI, K1
+	MOVQ       kc+0(FP), CX
+	MOVQ       a+8(FP), SI
+	MOVQ       rs+16(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       ks+24(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       b+32(FP), DI
+	MOVQ       ldb+40(FP), BX
+	SHLQ       $0x02, BX
+	MOVQ       c+48(FP), DX
+	MOVQ       ldc+56(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       accumulate+64(FP), R13
+	LEAQ       (R8)(R8*2), R10
+	LEAQ       (SI)(R8*4), R11
+	MOVQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	MOVQ       CX, AX
+	SHRQ       $0x02, AX
+	JZ         rest
+	PCALIGN    $0x40
+
+loop:
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf6
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfe
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf6
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfe
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf6
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfe
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf6
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfe
+	ADDQ         R9, SI
+	DECQ         AX
+	JNZ          loop
+
+rest:
+	ANDQ $0x03, CX
+	JZ   sum
+
+single:
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe5
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xed
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xf6
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xfe
+	ADDQ         R9, SI
+	DECQ         CX
+	JNZ          single
+
+sum:
+	TESTQ     R13, R13
+	JZ        bias
+	MOVQ      DX, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z0, Z0
+	VMOVUPS.Z 64(AX), K1, Z24
+	VADDPS    Z24, Z1, Z1
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z2, Z2
+	VMOVUPS.Z 64(AX), K1, Z24
+	VADDPS    Z24, Z3, Z3
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z4, Z4
+	VMOVUPS.Z 64(AX), K1, Z24
+	VADDPS    Z24, Z5, Z5
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z6, Z6
+	VMOVUPS.Z 64(AX), K1, Z24
+	VADDPS    Z24, Z7, Z7
+
+bias:
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JZ        store
+	VMOVUPS   (AX), Z24
+	VMOVUPS.Z 64(AX), K1, Z25
+	VADDPS    Z24, Z0, Z0
+	VADDPS    Z25, Z1, Z1
+	VADDPS    Z24, Z2, Z2
+	VADDPS    Z25, Z3, Z3
+	VADDPS    Z24, Z4, Z4
+	VADDPS    Z25, Z5, Z5
+	VADDPS    Z24, Z6, Z6
+	VADDPS    Z25, Z7, Z7
+
+store:
+	VMOVUPS Z0, (DX)
+	VMOVUPS Z1, K1, 64(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z2, (DX)
+	VMOVUPS Z3, K1, 64(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z4, (DX)
+	VMOVUPS Z5, K1, 64(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z6, (DX)
+	VMOVUPS Z7, K1, 64(DX)
+	VZEROUPPER
+	RET
+
+// func pairTile4x16AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·pairTile4x16AVX512(SB), NOSPLIT, $0-88
+	MOVQ       tail+80(FP), AX
+	MOVQ       $0xffffffff, SI
+	BZHIQ      AX, SI, SI
+	KMOVW      SI, K1
+	MOVQ       kc+0(FP), CX
+	MOVQ       a+8(FP), SI
+	MOVQ       rs+16(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       ks+24(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       b+32(FP), DI
+	MOVQ       ldb+40(FP), BX
+	SHLQ       $0x02, BX
+	MOVQ       c+48(FP), DX
+	MOVQ       ldc+56(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       accumulate+64(FP), R13
+	LEAQ       (R8)(R8*2), R10
+	LEAQ       (SI)(R8*4), R11
+	MOVQ       DX, AX
+	PREFETCHT0 (AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	MOVQ       CX, AX
+	SHRQ       $0x02, AX
+	JZ         rest
+	PCALIGN    $0x40
+
+loop:
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	ADDQ         R9, SI
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	ADDQ         R9, SI
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	ADDQ         R9, SI
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	ADDQ         R9, SI
+	DECQ         AX
+	JNZ          loop
+
+rest:
+	ANDQ $0x03, CX
+	JZ   sum
+
+single:
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	VBROADCASTSS (SI)(R8*2), Z29
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd5
+	VBROADCASTSS (SI)(R10*1), Z30
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xde
+	ADDQ         R9, SI
+	DECQ         CX
+	JNZ          single
+
+sum:
+	TESTQ     R13, R13
+	JZ        bias
+	MOVQ      DX, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z0, Z0
+	ADDQ      R12, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z1, Z1
+	ADDQ      R12, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z2, Z2
+	ADDQ      R12, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z3, Z3
+
+bias:
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JZ        store
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z0, Z0
+	VADDPS    Z24, Z1, Z1
+	VADDPS    Z24, Z2, Z2
+	VADDPS    Z24, Z3, Z3
+
+store:
+	VMOVUPS Z0, K1, (DX)
+	ADDQ    R12, DX
+	VMOVUPS Z1, K1, (DX)
+	ADDQ    R12, DX
+	VMOVUPS Z2, K1, (DX)
+	ADDQ    R12, DX
+	VMOVUPS Z3, K1, (DX)
+	VZEROUPPER
+	RET
+
+// func pairTile2x48AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·pairTile2x48AVX512(SB), NOSPLIT, $0-88
+	MOVQ       tail+80(FP), AX
+	MOVQ       $0xffffffff, SI
+	BZHIQ      AX, SI, SI
+	KMOVW      SI, K1
+	MOVQ       kc+0(FP), CX
+	MOVQ       a+8(FP), SI
+	MOVQ       rs+16(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       ks+24(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       b+32(FP), DI
+	MOVQ       ldb+40(FP), BX
+	SHLQ       $0x02, BX
+	MOVQ       c+48(FP), DX
+	MOVQ       ldc+56(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       accumulate+64(FP), R13
+	LEAQ       (R8)(R8*2), R10
+	LEAQ       (SI)(R8*4), R11
+	MOVQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	MOVQ       CX, AX
+	SHRQ       $0x02, AX
+	JZ         rest
+	PCALIGN    $0x40
+
+loop:
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	ADDQ         R9, SI
+	DECQ         AX
+	JNZ          loop
+
+rest:
+	ANDQ $0x03, CX
+	JZ   sum
+
+single:
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xe4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xec
+	ADDQ         R9, SI
+	DECQ         CX
+	JNZ          single
+
+sum:
+	TESTQ     R13, R13
+	JZ        bias
+	MOVQ      DX, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z0, Z0
+	VMOVUPS   64(AX), Z24
+	VADDPS    Z24, Z1, Z1
+	VMOVUPS.Z 128(AX), K1, Z24
+	VADDPS    Z24, Z2, Z2
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z3, Z3
+	VMOVUPS   64(AX), Z24
+	VADDPS    Z24, Z4, Z4
+	VMOVUPS.Z 128(AX), K1, Z24
+	VADDPS    Z24, Z5, Z5
+
+bias:
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JZ        store
+	VMOVUPS   (AX), Z24
+	VMOVUPS   64(AX), Z25
+	VMOVUPS.Z 128(AX), K1, Z26
+	VADDPS    Z24, Z0, Z0
+	VADDPS    Z25, Z1, Z1
+	VADDPS    Z26, Z2, Z2
+	VADDPS    Z24, Z3, Z3
+	VADDPS    Z25, Z4, Z4
+	VADDPS    Z26, Z5, Z5
+
+store:
+	VMOVUPS Z0, (DX)
+	VMOVUPS Z1, 64(DX)
+	VMOVUPS Z2, K1, 128(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z3, (DX)
+	VMOVUPS Z4, 64(DX)
+	VMOVUPS Z5, K1, 128(DX)
+	VZEROUPPER
+	RET
+
+// func pairTile2x32AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·pairTile2x32AVX512(SB), NOSPLIT, $0-88
+	MOVQ       tail+80(FP), AX
+	MOVQ       $0xffffffff, SI
+	BZHIQ      AX, SI, SI
+	KMOVW      SI, K1
+	MOVQ       kc+0(FP), CX
+	MOVQ       a+8(FP), SI
+	MOVQ       rs+16(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       ks+24(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       b+32(FP), DI
+	MOVQ       ldb+40(FP), BX
+	SHLQ       $0x02, BX
+	MOVQ       c+48(FP), DX
+	MOVQ       ldc+56(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       accumulate+64(FP), R13
+	LEAQ       (R8)(R8*2), R10
+	LEAQ       (SI)(R8*4), R11
+	MOVQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	MOVQ       CX, AX
+	SHRQ       $0x02, AX
+	JZ         rest
+	PCALIGN    $0x40
+
+loop:
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	ADDQ         R9, SI
+	DECQ         AX
+	JNZ          loop
+
+rest:
+	ANDQ $0x03, CX
+	JZ   sum
+
+single:
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd4
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xdc
+	ADDQ         R9, SI
+	DECQ         CX
+	JNZ          single
+
+sum:
+	TESTQ     R13, R13
+	JZ        bias
+	MOVQ      DX, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z0, Z0
+	VMOVUPS.Z 64(AX), K1, Z24
+	VADDPS    Z24, Z1, Z1
+	ADDQ      R12, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z2, Z2
+	VMOVUPS.Z 64(AX), K1, Z24
+	VADDPS    Z24, Z3, Z3
+
+bias:
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JZ        store
+	VMOVUPS   (AX), Z24
+	VMOVUPS.Z 64(AX), K1, Z25
+	VADDPS    Z24, Z0, Z0
+	VADDPS    Z25, Z1, Z1
+	VADDPS    Z24, Z2, Z2
+	VADDPS    Z25, Z3, Z3
+
+store:
+	VMOVUPS Z0, (DX)
+	VMOVUPS Z1, K1, 64(DX)
+	ADDQ    R12, DX
+	VMOVUPS Z2, (DX)
+	VMOVUPS Z3, K1, 64(DX)
+	VZEROUPPER
+	RET
+
+// func pairTile2x16AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·pairTile2x16AVX512(SB), NOSPLIT, $0-88
+	MOVQ       tail+80(FP), AX
+	MOVQ       $0xffffffff, SI
+	BZHIQ      AX, SI, SI
+	KMOVW      SI, K1
+	MOVQ       kc+0(FP), CX
+	MOVQ       a+8(FP), SI
+	MOVQ       rs+16(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       ks+24(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       b+32(FP), DI
+	MOVQ       ldb+40(FP), BX
+	SHLQ       $0x02, BX
+	MOVQ       c+48(FP), DX
+	MOVQ       ldc+56(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       accumulate+64(FP), R13
+	LEAQ       (R8)(R8*2), R10
+	LEAQ       (SI)(R8*4), R11
+	MOVQ       DX, AX
+	PREFETCHT0 (AX)
+	ADDQ       R12, AX
+	PREFETCHT0 (AX)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	MOVQ       CX, AX
+	SHRQ       $0x02, AX
+	JZ         rest
+	PCALIGN    $0x40
+
+loop:
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	ADDQ         R9, SI
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	ADDQ         R9, SI
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	ADDQ         R9, SI
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	ADDQ         R9, SI
+	DECQ         AX
+	JNZ          loop
+
+rest:
+	ANDQ $0x03, CX
+	JZ   sum
+
+single:
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	VBROADCASTSS (SI)(R8*1), Z28
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcc
+	ADDQ         R9, SI
+	DECQ         CX
+	JNZ          single
+
+sum:
+	TESTQ     R13, R13
+	JZ        bias
+	MOVQ      DX, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z0, Z0
+	ADDQ      R12, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z1, Z1
+
+bias:
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JZ        store
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z0, Z0
+	VADDPS    Z24, Z1, Z1
+
+store:
+	VMOVUPS Z0, K1, (DX)
+	ADDQ    R12, DX
+	VMOVUPS Z1, K1, (DX)
+	VZEROUPPER
+	RET
+
+// func pairTile1x48AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·pairTile1x48AVX512(SB), NOSPLIT, $0-88
+	MOVQ       tail+80(FP), AX
+	MOVQ       $0xffffffff, SI
+	BZHIQ      AX, SI, SI
+	KMOVW      SI, K1
+	MOVQ       kc+0(FP), CX
+	MOVQ       a+8(FP), SI
+	MOVQ       rs+16(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       ks+24(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       b+32(FP), DI
+	MOVQ       ldb+40(FP), BX
+	SHLQ       $0x02, BX
+	MOVQ       c+48(FP), DX
+	MOVQ       ldc+56(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       accumulate+64(FP), R13
+	LEAQ       (R8)(R8*2), R10
+	LEAQ       (SI)(R8*4), R11
+	MOVQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	MOVQ       CX, AX
+	SHRQ       $0x02, AX
+	JZ         rest
+	PCALIGN    $0x40
+
+loop:
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	ADDQ         R9, SI
+	DECQ         AX
+	JNZ          loop
+
+rest:
+	ANDQ $0x03, CX
+	JZ   sum
+
+single:
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VMOVUPS.Z    128(DI), K1, Z26
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x2e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xd3
+	ADDQ         R9, SI
+	DECQ         CX
+	JNZ          single
+
+sum:
+	TESTQ     R13, R13
+	JZ        bias
+	MOVQ      DX, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z0, Z0
+	VMOVUPS   64(AX), Z24
+	VADDPS    Z24, Z1, Z1
+	VMOVUPS.Z 128(AX), K1, Z24
+	VADDPS    Z24, Z2, Z2
+
+bias:
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JZ        store
+	VMOVUPS   (AX), Z24
+	VMOVUPS   64(AX), Z25
+	VMOVUPS.Z 128(AX), K1, Z26
+	VADDPS    Z24, Z0, Z0
+	VADDPS    Z25, Z1, Z1
+	VADDPS    Z26, Z2, Z2
+
+store:
+	VMOVUPS Z0, (DX)
+	VMOVUPS Z1, 64(DX)
+	VMOVUPS Z2, K1, 128(DX)
+	VZEROUPPER
+	RET
+
+// func pairTile1x32AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·pairTile1x32AVX512(SB), NOSPLIT, $0-88
+	MOVQ       tail+80(FP), AX
+	MOVQ       $0xffffffff, SI
+	BZHIQ      AX, SI, SI
+	KMOVW      SI, K1
+	MOVQ       kc+0(FP), CX
+	MOVQ       a+8(FP), SI
+	MOVQ       rs+16(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       ks+24(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       b+32(FP), DI
+	MOVQ       ldb+40(FP), BX
+	SHLQ       $0x02, BX
+	MOVQ       c+48(FP), DX
+	MOVQ       ldc+56(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       accumulate+64(FP), R13
+	LEAQ       (R8)(R8*2), R10
+	LEAQ       (SI)(R8*4), R11
+	MOVQ       DX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	MOVQ       CX, AX
+	SHRQ       $0x02, AX
+	JZ         rest
+	PCALIGN    $0x40
+
+loop:
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	ADDQ         R9, SI
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	ADDQ         R9, SI
+	DECQ         AX
+	JNZ          loop
+
+rest:
+	ANDQ $0x03, CX
+	JZ   sum
+
+single:
+	VMOVUPS      (DI), Z24
+	VMOVUPS.Z    64(DI), K1, Z25
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x36
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xcb
+	ADDQ         R9, SI
+	DECQ         CX
+	JNZ          single
+
+sum:
+	TESTQ     R13, R13
+	JZ        bias
+	MOVQ      DX, AX
+	VMOVUPS   (AX), Z24
+	VADDPS    Z24, Z0, Z0
+	VMOVUPS.Z 64(AX), K1, Z24
+	VADDPS    Z24, Z1, Z1
+
+bias:
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JZ        store
+	VMOVUPS   (AX), Z24
+	VMOVUPS.Z 64(AX), K1, Z25
+	VADDPS    Z24, Z0, Z0
+	VADDPS    Z25, Z1, Z1
+
+store:
+	VMOVUPS Z0, (DX)
+	VMOVUPS Z1, K1, 64(DX)
+	VZEROUPPER
+	RET
+
+// func pairTile1x16AVX512(kc int, a *float32, rs int, ks int, b *float32, ldb int, c *float32, ldc int, accumulate int, bias *float32, tail int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·pairTile1x16AVX512(SB), NOSPLIT, $0-88
+	MOVQ       tail+80(FP), AX
+	MOVQ       $0xffffffff, SI
+	BZHIQ      AX, SI, SI
+	KMOVW      SI, K1
+	MOVQ       kc+0(FP), CX
+	MOVQ       a+8(FP), SI
+	MOVQ       rs+16(FP), R8
+	SHLQ       $0x02, R8
+	MOVQ       ks+24(FP), R9
+	SHLQ       $0x02, R9
+	MOVQ       b+32(FP), DI
+	MOVQ       ldb+40(FP), BX
+	SHLQ       $0x02, BX
+	MOVQ       c+48(FP), DX
+	MOVQ       ldc+56(FP), R12
+	SHLQ       $0x02, R12
+	MOVQ       accumulate+64(FP), R13
+	LEAQ       (R8)(R8*2), R10
+	LEAQ       (SI)(R8*4), R11
+	MOVQ       DX, AX
+	PREFETCHT0 (AX)
+	VPXORD     Z0, Z0, Z0
+	MOVQ       CX, AX
+	SHRQ       $0x02, AX
+	JZ         rest
+	PCALIGN    $0x40
+
+loop:
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	ADDQ         R9, SI
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	ADDQ         R9, SI
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	ADDQ         R9, SI
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	ADDQ         R9, SI
+	DECQ         AX
+	JNZ          loop
+
+rest:
+	ANDQ $0x03, CX
+	JZ   sum
+
+single:
+	VMOVUPS.Z    (DI), K1, Z24
+	ADDQ         BX, DI
+	VBROADCASTSS (SI), Z27
+	BYTE         $0x62
+	BYTE         $0x92
+	BYTE         $0x3e
+	BYTE         $0x40
+	BYTE         $0x52
+	BYTE         $0xc3
+	ADDQ         R9, SI
+	DECQ         CX
+	JNZ          single
+
+sum:
+	TESTQ     R13, R13
+	JZ        bias
+	MOVQ      DX, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z0, Z0
+
+bias:
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JZ        store
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z0, Z0
+
+store:
+	VMOVUPS Z0, K1, (DX)
+	VZEROUPPER
+	RET
+
+// func pairRowAVX512(n int, dst *float32, src *float32)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·pairRowAVX512(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), CX
+	MOVQ dst+8(FP), DI
+	MOVQ src+16(FP), SI
+
+unrolled:
+	CMPQ    CX, $0x60
+	JL      unrolledEnd
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	BYTE    $0x62
+	BYTE    $0xf2
+	BYTE    $0x77
+	BYTE    $0x48
+	BYTE    $0x72
+	BYTE    $0xc0
+	VMOVUPS Z0, (DI)
+	VMOVUPS 128(SI), Z2
+	VMOVUPS 192(SI), Z3
+	BYTE    $0x62
+	BYTE    $0xf2
+	BYTE    $0x67
+	BYTE    $0x48
+	BYTE    $0x72
+	BYTE    $0xd2
+	VMOVUPS Z2, 64(DI)
+	VMOVUPS 256(SI), Z4
+	VMOVUPS 320(SI), Z5
+	BYTE    $0x62
+	BYTE    $0xf2
+	BYTE    $0x57
+	BYTE    $0x48
+	BYTE    $0x72
+	BYTE    $0xe4
+	VMOVUPS Z4, 128(DI)
+	ADDQ    $+384, SI
+	ADDQ    $+192, DI
+	SUBQ    $+96, CX
+	JMP     unrolled
+
+unrolledEnd:
+single:
+	CMPQ    CX, $0x20
+	JL      singleEnd
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	BYTE    $0x62
+	BYTE    $0xf2
+	BYTE    $0x77
+	BYTE    $0x48
+	BYTE    $0x72
+	BYTE    $0xc0
+	VMOVUPS Z0, (DI)
+	ADDQ    $+128, SI
+	ADDQ    $+64, DI
+	SUBQ    $+32, CX
+	JMP     single
+
+singleEnd:
+	TESTQ     CX, CX
+	JZ        done
+	XORQ      BX, BX
+	LEAQ      -16(CX), AX
+	TESTQ     AX, AX
+	CMOVQGT   AX, BX
+	LEAQ      1(CX), DX
+	SHRQ      $0x01, DX
+	MOVQ      $0xffffffff, AX
+	BZHIQ     CX, AX, AX
+	KMOVW     AX, K1
+	MOVQ      $0xffffffff, AX
+	BZHIQ     BX, AX, AX
+	KMOVW     AX, K2
+	MOVQ      $0xffffffff, AX
+	BZHIQ     DX, AX, AX
+	KMOVW     AX, K3
+	VMOVUPS.Z (SI), K1, Z0
+	VMOVUPS.Z 64(SI), K2, Z1
+	BYTE      $0x62
+	BYTE      $0xf2
+	BYTE      $0x77
+	BYTE      $0x48
+	BYTE      $0x72
+	BYTE      $0xc0
+	VMOVUPS   Z0, K3, (DI)
+
+done:
+	VZEROUPPER
+	RET
+
+// func pairColumns3AVX512(rows int, dst *float32, ldd int, src *float32, lds int, tail int)
+// Requires: AVX, AVX512BW, AVX512F, BMI2
+TEXT ·pairColumns3AVX512(SB), NOSPLIT, $0-48
+	MOVQ    rows+0(FP), CX
+	MOVQ    dst+8(FP), DI
+	MOVQ    ldd+16(FP), R8
+	MOVQ    src+24(FP), SI
+	MOVQ    lds+32(FP), R9
+	MOVQ    tail+40(FP), BX
+	MOVQ    $0xffffffff, AX
+	BZHIQ   BX, AX, AX
+	KMOVW   AX, K1
+	VMOVUPS pairOrderAVX512<>+0(SB), Z31
+	SUBQ    $0x02, CX
+	JL      last
+
+pair:
+	VMOVUPS   (SI), Z0
+	VMOVUPS   (SI)(R9*1), Z1
+	BYTE      $0x62
+	BYTE      $0xf2
+	BYTE      $0x77
+	BYTE      $0x48
+	BYTE      $0x72
+	BYTE      $0xc0
+	VPERMW    Z0, Z31, Z0
+	VMOVUPS   Z0, (DI)
+	VMOVUPS   64(SI), Z2
+	VMOVUPS   64(SI)(R9*1), Z3
+	BYTE      $0x62
+	BYTE      $0xf2
+	BYTE      $0x67
+	BYTE      $0x48
+	BYTE      $0x72
+	BYTE      $0xd2
+	VPERMW    Z2, Z31, Z2
+	VMOVUPS   Z2, 64(DI)
+	VMOVUPS.Z 128(SI), K1, Z4
+	VMOVUPS.Z 128(SI)(R9*1), K1, Z5
+	BYTE      $0x62
+	BYTE      $0xf2
+	BYTE      $0x57
+	BYTE      $0x48
+	BYTE      $0x72
+	BYTE      $0xe4
+	VPERMW    Z4, Z31, Z4
+	VMOVUPS   Z4, K1, 128(DI)
+	LEAQ      (SI)(R9*2), SI
+	ADDQ      R8, DI
+	SUBQ      $0x02, CX
+	JGE       pair
+
+last:
+	CMPQ      CX, $-1
+	JNE       done
+	VMOVUPS   (SI), Z0
+	VPXORD    Z1, Z1, Z1
+	BYTE      $0x62
+	BYTE      $0xf2
+	BYTE      $0x77
+	BYTE      $0x48
+	BYTE      $0x72
+	BYTE      $0xc0
+	VPERMW    Z0, Z31, Z0
+	VMOVUPS   Z0, (DI)
+	VMOVUPS   64(SI), Z2
+	VPXORD    Z3, Z3, Z3
+	BYTE      $0x62
+	BYTE      $0xf2
+	BYTE      $0x67
+	BYTE      $0x48
+	BYTE      $0x72
+	BYTE      $0xd2
+	VPERMW    Z2, Z31, Z2
+	VMOVUPS   Z2, 64(DI)
+	VMOVUPS.Z 128(SI), K1, Z4
+	VPXORD    Z5, Z5, Z5
+	BYTE      $0x62
+	BYTE      $0xf2
+	BYTE      $0x57
+	BYTE      $0x48
+	BYTE      $0x72
+	BYTE      $0xe4
+	VPERMW    Z4, Z31, Z4
+	VMOVUPS   Z4, K1, 128(DI)
+
+done:
+	VZEROUPPER
+	RET
+
+// func pairColumns2AVX512(rows int, dst *float32, ldd int, src *float32, lds int, tail int)
+// Requires: AVX, AVX512BW, AVX512F, BMI2
+TEXT ·pairColumns2AVX512(SB), NOSPLIT, $0-48
+	MOVQ    rows+0(FP), CX
+	MOVQ    dst+8(FP), DI
+	MOVQ    ldd+16(FP), R8
+	MOVQ    src+24(FP), SI
+	MOVQ    lds+32(FP), R9
+	MOVQ    tail+40(FP), BX
+	MOVQ    $0xffffffff, AX
+	BZHIQ   BX, AX, AX
+	KMOVW   AX, K1
+	VMOVUPS pairOrderAVX512<>+0(SB), Z31
+	SUBQ    $0x02, CX
+	JL      last
+
+pair:
+	VMOVUPS   (SI), Z0
+	VMOVUPS   (SI)(R9*1), Z1
+	BYTE      $0x62
+	BYTE      $0xf2
+	BYTE      $0x77
+	BYTE      $0x48
+	BYTE      $0x72
+	BYTE      $0xc0
+	VPERMW    Z0, Z31, Z0
+	VMOVUPS   Z0, (DI)
+	VMOVUPS.Z 64(SI), K1, Z2
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z3
+	BYTE      $0x62
+	BYTE      $0xf2
+	BYTE      $0x67
+	BYTE      $0x48
+	BYTE      $0x72
+	BYTE      $0xd2
+	VPERMW    Z2, Z31, Z2
+	VMOVUPS   Z2, K1, 64(DI)
+	LEAQ      (SI)(R9*2), SI
+	ADDQ      R8, DI
+	SUBQ      $0x02, CX
+	JGE       pair
+
+last:
+	CMPQ      CX, $-1
+	JNE       done
+	VMOVUPS   (SI), Z0
+	VPXORD    Z1, Z1, Z1
+	BYTE      $0x62
+	BYTE      $0xf2
+	BYTE      $0x77
+	BYTE      $0x48
+	BYTE      $0x72
+	BYTE      $0xc0
+	VPERMW    Z0, Z31, Z0
+	VMOVUPS   Z0, (DI)
+	VMOVUPS.Z 64(SI), K1, Z2
+	VPXORD    Z3, Z3, Z3
+	BYTE      $0x62
+	BYTE      $0xf2
+	BYTE      $0x67
+	BYTE      $0x48
+	BYTE      $0x72
+	BYTE      $0xd2
+	VPERMW    Z2, Z31, Z2
+	VMOVUPS   Z2, K1, 64(DI)
+
+done:
+	VZEROUPPER
+	RET
+
+// func pairColumns1AVX512(rows int, dst *float32, ldd int, src *float32, lds int, tail int)
+// Requires: AVX, AVX512BW, AVX512F, BMI2
+TEXT ·pairColumns1AVX512(SB), NOSPLIT, $0-48
+	MOVQ    rows+0(FP), CX
+	MOVQ    dst+8(FP), DI
+	MOVQ    ldd+16(FP), R8
+	MOVQ    src+24(FP), SI
+	MOVQ    lds+32(FP), R9
+	MOVQ    tail+40(FP), BX
+	MOVQ    $0xffffffff, AX
+	BZHIQ   BX, AX, AX
+	KMOVW   AX, K1
+	VMOVUPS pairOrderAVX512<>+0(SB), Z31
+	SUBQ    $0x02, CX
+	JL      last
+
+pair:
+	VMOVUPS.Z (SI), K1, Z0
+	VMOVUPS.Z (SI)(R9*1), K1, Z1
+	BYTE      $0x62
+	BYTE      $0xf2
+	BYTE      $0x77
+	BYTE      $0x48
+	BYTE      $0x72
+	BYTE      $0xc0
+	VPERMW    Z0, Z31, Z0
+	VMOVUPS   Z0, K1, (DI)
+	LEAQ      (SI)(R9*2), SI
+	ADDQ      R8, DI
+	SUBQ      $0x02, CX
+	JGE       pair
+
+last:
+	CMPQ      CX, $-1
+	JNE       done
+	VMOVUPS.Z (SI), K1, Z0
+	VPXORD    Z1, Z1, Z1
+	BYTE      $0x62
+	BYTE      $0xf2
+	BYTE      $0x77
+	BYTE      $0x48
+	BYTE      $0x72
+	BYTE      $0xc0
+	VPERMW    Z0, Z31, Z0
+	VMOVUPS   Z0, K1, (DI)
+
+done:
+	VZEROUPPER
+	RET
+
+// func splitPairsAVX512(twins int, pairs int, dst *float32, next int, src *float32, lds int)
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F
+TEXT ·splitPairsAVX512(SB), NOSPLIT, $0-48
+	MOVQ    twins+0(FP), BX
+	MOVQ    pairs+8(FP), CX
+	MOVQ    dst+16(FP), DI
+	MOVQ    next+24(FP), R8
+	MOVQ    src+32(FP), SI
+	MOVQ    lds+40(FP), R9
+	VMOVUPS pairOrderAVX512<>+0(SB), Z31
+
+twin:
+	MOVQ SI, AX
+	MOVQ DI, DX
+	MOVQ CX, R10
+
+pair:
+	VMOVUPS       (AX), Z0
+	VMOVUPS       (AX)(R9*1), Z1
+	BYTE          $0x62
+	BYTE          $0xf2
+	BYTE          $0x77
+	BYTE          $0x48
+	BYTE          $0x72
+	BYTE          $0xc0
+	VPERMW        Z0, Z31, Z0
+	VMOVUPS       Y0, (DX)
+	VEXTRACTF32X8 $0x01, Z0, (DX)(R8*1)
+	LEAQ          (AX)(R9*2), AX
+	ADDQ          $+32, DX
+	DECQ          R10
+	JNZ           pair
+	ADDQ          $+64, SI
+	LEAQ          (DI)(R8*2), DI
+	DECQ          BX
+	JNZ           twin
+	VZEROUPPER
+	RET
+
+// func pairTranspose16AVX512(blocks int, src *float32, lds int, dst *float32, ldd int)
+// Requires: AVX, AVX512F
+TEXT ·pairTranspose16AVX512(SB), NOSPLIT, $0-40
+	MOVQ blocks+0(FP), CX
+	MOVQ src+8(FP), SI
+	MOVQ lds+16(FP), R8
+	MOVQ dst+24(FP), DI
+	MOVQ ldd+32(FP), R9
+	LEAQ (R8)(R8*2), R10
+	LEAQ (R9)(R9*2), R11
+
+loop:
+	MOVQ       SI, AX
+	VMOVUPS    (AX), Z0
+	VMOVUPS    64(AX), Z16
+	BYTE       $0x62
+	BYTE       $0xf2
+	BYTE       $0x7f
+	BYTE       $0x40
+	BYTE       $0x72
+	BYTE       $0xc0
+	VMOVUPS    (AX)(R8*1), Z1
+	VMOVUPS    64(AX)(R8*1), Z17
+	BYTE       $0x62
+	BYTE       $0xf2
+	BYTE       $0x77
+	BYTE       $0x40
+	BYTE       $0x72
+	BYTE       $0xc9
+	VMOVUPS    (AX)(R8*2), Z2
+	VMOVUPS    64(AX)(R8*2), Z18
+	BYTE       $0x62
+	BYTE       $0xf2
+	BYTE       $0x6f
+	BYTE       $0x40
+	BYTE       $0x72
+	BYTE       $0xd2
+	VMOVUPS    (AX)(R10*1), Z3
+	VMOVUPS    64(AX)(R10*1), Z19
+	BYTE       $0x62
+	BYTE       $0xf2
+	BYTE       $0x67
+	BYTE       $0x40
+	BYTE       $0x72
+	BYTE       $0xdb
+	LEAQ       (AX)(R8*4), AX
+	VMOVUPS    (AX), Z4
+	VMOVUPS    64(AX), Z16
+	BYTE       $0x62
+	BYTE       $0xf2
+	BYTE       $0x7f
+	BYTE       $0x40
+	BYTE       $0x72
+	BYTE       $0xe4
+	VMOVUPS    (AX)(R8*1), Z5
+	VMOVUPS    64(AX)(R8*1), Z17
+	BYTE       $0x62
+	BYTE       $0xf2
+	BYTE       $0x77
+	BYTE       $0x40
+	BYTE       $0x72
+	BYTE       $0xed
+	VMOVUPS    (AX)(R8*2), Z6
+	VMOVUPS    64(AX)(R8*2), Z18
+	BYTE       $0x62
+	BYTE       $0xf2
+	BYTE       $0x6f
+	BYTE       $0x40
+	BYTE       $0x72
+	BYTE       $0xf6
+	VMOVUPS    (AX)(R10*1), Z7
+	VMOVUPS    64(AX)(R10*1), Z19
+	BYTE       $0x62
+	BYTE       $0xf2
+	BYTE       $0x67
+	BYTE       $0x40
+	BYTE       $0x72
+	BYTE       $0xff
+	LEAQ       (AX)(R8*4), AX
+	VMOVUPS    (AX), Z8
+	VMOVUPS    64(AX), Z16
+	BYTE       $0x62
+	BYTE       $0x52
+	BYTE       $0x7f
+	BYTE       $0x40
+	BYTE       $0x72
+	BYTE       $0xc0
+	VMOVUPS    (AX)(R8*1), Z9
+	VMOVUPS    64(AX)(R8*1), Z17
+	BYTE       $0x62
+	BYTE       $0x52
+	BYTE       $0x77
+	BYTE       $0x40
+	BYTE       $0x72
+	BYTE       $0xc9
+	VMOVUPS    (AX)(R8*2), Z10
+	VMOVUPS    64(AX)(R8*2), Z18
+	BYTE       $0x62
+	BYTE       $0x52
+	BYTE       $0x6f
+	BYTE       $0x40
+	BYTE       $0x72
+	BYTE       $0xd2
+	VMOVUPS    (AX)(R10*1), Z11
+	VMOVUPS    64(AX)(R10*1), Z19
+	BYTE       $0x62
+	BYTE       $0x52
+	BYTE       $0x67
+	BYTE       $0x40
+	BYTE       $0x72
+	BYTE       $0xdb
+	LEAQ       (AX)(R8*4), AX
+	VMOVUPS    (AX), Z12
+	VMOVUPS    64(AX), Z16
+	BYTE       $0x62
+	BYTE       $0x52
+	BYTE       $0x7f
+	BYTE       $0x40
+	BYTE       $0x72
+	BYTE       $0xe4
+	VMOVUPS    (AX)(R8*1), Z13
+	VMOVUPS    64(AX)(R8*1), Z17
+	BYTE       $0x62
+	BYTE       $0x52
+	BYTE       $0x77
+	BYTE       $0x40
+	BYTE       $0x72
+	BYTE       $0xed
+	VMOVUPS    (AX)(R8*2), Z14
+	VMOVUPS    64(AX)(R8*2), Z18
+	BYTE       $0x62
+	BYTE       $0x52
+	BYTE       $0x6f
+	BYTE       $0x40
+	BYTE       $0x72
+	BYTE       $0xf6
+	VMOVUPS    (AX)(R10*1), Z15
+	VMOVUPS    64(AX)(R10*1), Z19
+	BYTE       $0x62
+	BYTE       $0x52
+	BYTE       $0x67
+	BYTE       $0x40
+	BYTE       $0x72
+	BYTE       $0xff
+	VUNPCKLPS  Z1, Z0, Z16
+	VUNPCKHPS  Z1, Z0, Z17
+	VUNPCKLPS  Z3, Z2, Z18
+	VUNPCKHPS  Z3, Z2, Z19
+	VUNPCKLPS  Z5, Z4, Z20
+	VUNPCKHPS  Z5, Z4, Z21
+	VUNPCKLPS  Z7, Z6, Z22
+	VUNPCKHPS  Z7, Z6, Z23
+	VUNPCKLPS  Z9, Z8, Z24
+	VUNPCKHPS  Z9, Z8, Z25
+	VUNPCKLPS  Z11, Z10, Z26
+	VUNPCKHPS  Z11, Z10, Z27
+	VUNPCKLPS  Z13, Z12, Z28
+	VUNPCKHPS  Z13, Z12, Z29
+	VUNPCKLPS  Z15, Z14, Z30
+	VUNPCKHPS  Z15, Z14, Z31
+	VUNPCKLPD  Z18, Z16, Z0
+	VUNPCKHPD  Z18, Z16, Z1
+	VUNPCKLPD  Z19, Z17, Z2
+	VUNPCKHPD  Z19, Z17, Z3
+	VUNPCKLPD  Z22, Z20, Z4
+	VUNPCKHPD  Z22, Z20, Z5
+	VUNPCKLPD  Z23, Z21, Z6
+	VUNPCKHPD  Z23, Z21, Z7
+	VUNPCKLPD  Z26, Z24, Z8
+	VUNPCKHPD  Z26, Z24, Z9
+	VUNPCKLPD  Z27, Z25, Z10
+	VUNPCKHPD  Z27, Z25, Z11
+	VUNPCKLPD  Z30, Z28, Z12
+	VUNPCKHPD  Z30, Z28, Z13
+	VUNPCKLPD  Z31, Z29, Z14
+	VUNPCKHPD  Z31, Z29, Z15
+	VSHUFF32X4 $0x88, Z4, Z0, Z16
+	VSHUFF32X4 $0xdd, Z4, Z0, Z20
+	VSHUFF32X4 $0x88, Z12, Z8, Z24
+	VSHUFF32X4 $0xdd, Z12, Z8, Z28
+	VSHUFF32X4 $0x88, Z5, Z1, Z17
+	VSHUFF32X4 $0xdd, Z5, Z1, Z21
+	VSHUFF32X4 $0x88, Z13, Z9, Z25
+	VSHUFF32X4 $0xdd, Z13, Z9, Z29
+	VSHUFF32X4 $0x88, Z6, Z2, Z18
+	VSHUFF32X4 $0xdd, Z6, Z2, Z22
+	VSHUFF32X4 $0x88, Z14, Z10, Z26
+	VSHUFF32X4 $0xdd, Z14, Z10, Z30
+	VSHUFF32X4 $0x88, Z7, Z3, Z19
+	VSHUFF32X4 $0xdd, Z7, Z3, Z23
+	VSHUFF32X4 $0x88, Z15, Z11, Z27
+	VSHUFF32X4 $0xdd, Z15, Z11, Z31
+	VSHUFF32X4 $0x88, Z24, Z16, Z0
+	VSHUFF32X4 $0xdd, Z24, Z16, Z8
+	VSHUFF32X4 $0x88, Z28, Z20, Z4
+	VSHUFF32X4 $0xdd, Z28, Z20, Z12
+	VSHUFF32X4 $0x88, Z25, Z17, Z1
+	VSHUFF32X4 $0xdd, Z25, Z17, Z9
+	VSHUFF32X4 $0x88, Z29, Z21, Z5
+	VSHUFF32X4 $0xdd, Z29, Z21, Z13
+	VSHUFF32X4 $0x88, Z26, Z18, Z2
+	VSHUFF32X4 $0xdd, Z26, Z18, Z10
+	VSHUFF32X4 $0x88, Z30, Z22, Z6
+	VSHUFF32X4 $0xdd, Z30, Z22, Z14
+	VSHUFF32X4 $0x88, Z27, Z19, Z3
+	VSHUFF32X4 $0xdd, Z27, Z19, Z11
+	VSHUFF32X4 $0x88, Z31, Z23, Z7
+	VSHUFF32X4 $0xdd, Z31, Z23, Z15
+	VMOVUPS    Z0, (DI)
+	VMOVUPS    Z1, (DI)(R9*1)
+	VMOVUPS    Z2, (DI)(R9*2)
+	VMOVUPS    Z3, (DI)(R11*1)
+	LEAQ       (DI)(R9*4), DI
+	VMOVUPS    Z4, (DI)
+	VMOVUPS    Z5, (DI)(R9*1)
+	VMOVUPS    Z6, (DI)(R9*2)
+	VMOVUPS    Z7, (DI)(R11*1)
+	LEAQ       (DI)(R9*4), DI
+	VMOVUPS    Z8, (DI)
+	VMOVUPS    Z9, (DI)(R9*1)
+	VMOVUPS    Z10, (DI)(R9*2)
+	VMOVUPS    Z11, (DI)(R11*1)
+	LEAQ       (DI)(R9*4), DI
+	VMOVUPS    Z12, (DI)
+	VMOVUPS    Z13, (DI)(R9*1)
+	VMOVUPS    Z14, (DI)(R9*2)
+	VMOVUPS    Z15, (DI)(R11*1)
+	LEAQ       (DI)(R9*4), DI
+	ADDQ       $+128, SI
+	DECQ       CX
+	JNZ        loop
+	VZEROUPPER
+	RET
+
+// func pairMulAddsAVX512(n int, x *float32, y *float32) float32
+// Requires: AVX, AVX512F, SSE
+TEXT ·pairMulAddsAVX512(SB), NOSPLIT, $0-28
+	MOVQ         n+0(FP), CX
+	MOVQ         x+8(FP), SI
+	MOVQ         y+16(FP), DI
+	VBROADCASTSS (SI), Z24
+	VBROADCASTSS (DI), Z25
+	VPXORD       Z0, Z0, Z0
+	VPXORD       Z1, Z1, Z1
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+	VPXORD       Z4, Z4, Z4
+	VPXORD       Z5, Z5, Z5
+	VPXORD       Z6, Z6, Z6
+	VPXORD       Z7, Z7, Z7
+	VPXORD       Z8, Z8, Z8
+	VPXORD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	VPXORD       Z11, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+	VPXORD       Z13, Z13, Z13
+	VPXORD       Z14, Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
+	VPXORD       Z18, Z18, Z18
+	VPXORD       Z19, Z19, Z19
+	VPXORD       Z20, Z20, Z20
+	VPXORD       Z21, Z21, Z21
+	VPXORD       Z22, Z22, Z22
+	VPXORD       Z23, Z23, Z23
+	TESTQ        CX, CX
+	JZ           done
+
+round:
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc0
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc8
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd0
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd8
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe0
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe8
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf0
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf8
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc0
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc8
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd0
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd8
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe0
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe8
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf0
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf8
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc0
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc8
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd0
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd8
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe0
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe8
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf0
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x36
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf8
+	DECQ CX
+	JNZ  round
+
+done:
+	VADDPS     Z1, Z0, Z0
+	VADDPS     Z2, Z0, Z0
+	VADDPS     Z3, Z0, Z0
+	VADDPS     Z4, Z0, Z0
+	VADDPS     Z5, Z0, Z0
+	VADDPS     Z6, Z0, Z0
+	VADDPS     Z7, Z0, Z0
+	VADDPS     Z8, Z0, Z0
+	VADDPS     Z9, Z0, Z0
+	VADDPS     Z10, Z0, Z0
+	VADDPS     Z11, Z0, Z0
+	VADDPS     Z12, Z0, Z0
+	VADDPS     Z13, Z0, Z0
+	VADDPS     Z14, Z0, Z0
+	VADDPS     Z15, Z0, Z0
+	VADDPS     Z16, Z0, Z0
+	VADDPS     Z17, Z0, Z0
+	VADDPS     Z18, Z0, Z0
+	VADDPS     Z19, Z0, Z0
+	VADDPS     Z20, Z0, Z0
+	VADDPS     Z21, Z0, Z0
+	VADDPS     Z22, Z0, Z0
+	VADDPS     Z23, Z0, Z0
+	VSHUFF32X4 $0x4e, Z0, Z0, Z1
+	VADDPS     Z1, Z0, Z0
+	VSHUFF32X4 $0xb1, Z0, Z0, Z1
+	VADDPS     Z1, Z0, Z0
+	VPERMILPS  $0x4e, Z0, Z1
+	VADDPS     Z1, Z0, Z0
+	VPERMILPS  $0xb1, Z0, Z1
+	VADDPS     Z1, Z0, Z0
+	MOVSS      X0, ret+24(FP)
 	VZEROUPPER
 	RET
 
@@ -9128,6 +14471,24 @@ DATA hideAVX512<>+116(SB)/4, $0x7f800000
 DATA hideAVX512<>+120(SB)/4, $0x7f800000
 DATA hideAVX512<>+124(SB)/4, $0x7f800000
 GLOBL hideAVX512<>(SB), RODATA|NOPTR, $128
+
+DATA pairOrderAVX512<>+0(SB)/4, $0x00100000
+DATA pairOrderAVX512<>+4(SB)/4, $0x00110001
+DATA pairOrderAVX512<>+8(SB)/4, $0x00120002
+DATA pairOrderAVX512<>+12(SB)/4, $0x00130003
+DATA pairOrderAVX512<>+16(SB)/4, $0x00140004
+DATA pairOrderAVX512<>+20(SB)/4, $0x00150005
+DATA pairOrderAVX512<>+24(SB)/4, $0x00160006
+DATA pairOrderAVX512<>+28(SB)/4, $0x00170007
+DATA pairOrderAVX512<>+32(SB)/4, $0x00180008
+DATA pairOrderAVX512<>+36(SB)/4, $0x00190009
+DATA pairOrderAVX512<>+40(SB)/4, $0x001a000a
+DATA pairOrderAVX512<>+44(SB)/4, $0x001b000b
+DATA pairOrderAVX512<>+48(SB)/4, $0x001c000c
+DATA pairOrderAVX512<>+52(SB)/4, $0x001d000d
+DATA pairOrderAVX512<>+56(SB)/4, $0x001e000e
+DATA pairOrderAVX512<>+60(SB)/4, $0x001f000f
+GLOBL pairOrderAVX512<>(SB), RODATA|NOPTR, $64
 
 DATA constantsAVX512<>+0(SB)/4, $0xc2d00000
 DATA constantsAVX512<>+4(SB)/4, $0xc2d00000
@@ -9769,356 +15130,436 @@ DATA constantsAVX512<>+2544(SB)/4, $0x3f3504f3
 DATA constantsAVX512<>+2548(SB)/4, $0x3f3504f3
 DATA constantsAVX512<>+2552(SB)/4, $0x3f3504f3
 DATA constantsAVX512<>+2556(SB)/4, $0x3f3504f3
-DATA constantsAVX512<>+2560(SB)/4, $0x3e5b33b6
-DATA constantsAVX512<>+2564(SB)/4, $0x3e5b33b6
-DATA constantsAVX512<>+2568(SB)/4, $0x3e5b33b6
-DATA constantsAVX512<>+2572(SB)/4, $0x3e5b33b6
-DATA constantsAVX512<>+2576(SB)/4, $0x3e5b33b6
-DATA constantsAVX512<>+2580(SB)/4, $0x3e5b33b6
-DATA constantsAVX512<>+2584(SB)/4, $0x3e5b33b6
-DATA constantsAVX512<>+2588(SB)/4, $0x3e5b33b6
-DATA constantsAVX512<>+2592(SB)/4, $0x3e5b33b6
-DATA constantsAVX512<>+2596(SB)/4, $0x3e5b33b6
-DATA constantsAVX512<>+2600(SB)/4, $0x3e5b33b6
-DATA constantsAVX512<>+2604(SB)/4, $0x3e5b33b6
-DATA constantsAVX512<>+2608(SB)/4, $0x3e5b33b6
-DATA constantsAVX512<>+2612(SB)/4, $0x3e5b33b6
-DATA constantsAVX512<>+2616(SB)/4, $0x3e5b33b6
-DATA constantsAVX512<>+2620(SB)/4, $0x3e5b33b6
-DATA constantsAVX512<>+2624(SB)/4, $0x3fcc422a
-DATA constantsAVX512<>+2628(SB)/4, $0x3fcc422a
-DATA constantsAVX512<>+2632(SB)/4, $0x3fcc422a
-DATA constantsAVX512<>+2636(SB)/4, $0x3fcc422a
-DATA constantsAVX512<>+2640(SB)/4, $0x3fcc422a
-DATA constantsAVX512<>+2644(SB)/4, $0x3fcc422a
-DATA constantsAVX512<>+2648(SB)/4, $0x3fcc422a
-DATA constantsAVX512<>+2652(SB)/4, $0x3fcc422a
-DATA constantsAVX512<>+2656(SB)/4, $0x3fcc422a
-DATA constantsAVX512<>+2660(SB)/4, $0x3fcc422a
-DATA constantsAVX512<>+2664(SB)/4, $0x3fcc422a
-DATA constantsAVX512<>+2668(SB)/4, $0x3fcc422a
-DATA constantsAVX512<>+2672(SB)/4, $0x3fcc422a
-DATA constantsAVX512<>+2676(SB)/4, $0x3fcc422a
-DATA constantsAVX512<>+2680(SB)/4, $0x3fcc422a
-DATA constantsAVX512<>+2684(SB)/4, $0x3fcc422a
-DATA constantsAVX512<>+2688(SB)/4, $0xbf000000
-DATA constantsAVX512<>+2692(SB)/4, $0xbf000000
-DATA constantsAVX512<>+2696(SB)/4, $0xbf000000
-DATA constantsAVX512<>+2700(SB)/4, $0xbf000000
-DATA constantsAVX512<>+2704(SB)/4, $0xbf000000
-DATA constantsAVX512<>+2708(SB)/4, $0xbf000000
-DATA constantsAVX512<>+2712(SB)/4, $0xbf000000
-DATA constantsAVX512<>+2716(SB)/4, $0xbf000000
-DATA constantsAVX512<>+2720(SB)/4, $0xbf000000
-DATA constantsAVX512<>+2724(SB)/4, $0xbf000000
-DATA constantsAVX512<>+2728(SB)/4, $0xbf000000
-DATA constantsAVX512<>+2732(SB)/4, $0xbf000000
-DATA constantsAVX512<>+2736(SB)/4, $0xbf000000
-DATA constantsAVX512<>+2740(SB)/4, $0xbf000000
-DATA constantsAVX512<>+2744(SB)/4, $0xbf000000
-DATA constantsAVX512<>+2748(SB)/4, $0xbf000000
-DATA constantsAVX512<>+2752(SB)/4, $0x3ecc422a
-DATA constantsAVX512<>+2756(SB)/4, $0x3ecc422a
-DATA constantsAVX512<>+2760(SB)/4, $0x3ecc422a
-DATA constantsAVX512<>+2764(SB)/4, $0x3ecc422a
-DATA constantsAVX512<>+2768(SB)/4, $0x3ecc422a
-DATA constantsAVX512<>+2772(SB)/4, $0x3ecc422a
-DATA constantsAVX512<>+2776(SB)/4, $0x3ecc422a
-DATA constantsAVX512<>+2780(SB)/4, $0x3ecc422a
-DATA constantsAVX512<>+2784(SB)/4, $0x3ecc422a
-DATA constantsAVX512<>+2788(SB)/4, $0x3ecc422a
-DATA constantsAVX512<>+2792(SB)/4, $0x3ecc422a
-DATA constantsAVX512<>+2796(SB)/4, $0x3ecc422a
-DATA constantsAVX512<>+2800(SB)/4, $0x3ecc422a
-DATA constantsAVX512<>+2804(SB)/4, $0x3ecc422a
-DATA constantsAVX512<>+2808(SB)/4, $0x3ecc422a
-DATA constantsAVX512<>+2812(SB)/4, $0x3ecc422a
-DATA constantsAVX512<>+2816(SB)/4, $0xff800000
-DATA constantsAVX512<>+2820(SB)/4, $0xff800000
-DATA constantsAVX512<>+2824(SB)/4, $0xff800000
-DATA constantsAVX512<>+2828(SB)/4, $0xff800000
-DATA constantsAVX512<>+2832(SB)/4, $0xff800000
-DATA constantsAVX512<>+2836(SB)/4, $0xff800000
-DATA constantsAVX512<>+2840(SB)/4, $0xff800000
-DATA constantsAVX512<>+2844(SB)/4, $0xff800000
-DATA constantsAVX512<>+2848(SB)/4, $0xff800000
-DATA constantsAVX512<>+2852(SB)/4, $0xff800000
-DATA constantsAVX512<>+2856(SB)/4, $0xff800000
-DATA constantsAVX512<>+2860(SB)/4, $0xff800000
-DATA constantsAVX512<>+2864(SB)/4, $0xff800000
-DATA constantsAVX512<>+2868(SB)/4, $0xff800000
-DATA constantsAVX512<>+2872(SB)/4, $0xff800000
-DATA constantsAVX512<>+2876(SB)/4, $0xff800000
-DATA constantsAVX512<>+2880(SB)/4, $0x3af4ba7d
-DATA constantsAVX512<>+2884(SB)/4, $0x3af4ba7d
-DATA constantsAVX512<>+2888(SB)/4, $0x3af4ba7d
-DATA constantsAVX512<>+2892(SB)/4, $0x3af4ba7d
-DATA constantsAVX512<>+2896(SB)/4, $0x3af4ba7d
-DATA constantsAVX512<>+2900(SB)/4, $0x3af4ba7d
-DATA constantsAVX512<>+2904(SB)/4, $0x3af4ba7d
-DATA constantsAVX512<>+2908(SB)/4, $0x3af4ba7d
-DATA constantsAVX512<>+2912(SB)/4, $0x3af4ba7d
-DATA constantsAVX512<>+2916(SB)/4, $0x3af4ba7d
-DATA constantsAVX512<>+2920(SB)/4, $0x3af4ba7d
-DATA constantsAVX512<>+2924(SB)/4, $0x3af4ba7d
-DATA constantsAVX512<>+2928(SB)/4, $0x3af4ba7d
-DATA constantsAVX512<>+2932(SB)/4, $0x3af4ba7d
-DATA constantsAVX512<>+2936(SB)/4, $0x3af4ba7d
-DATA constantsAVX512<>+2940(SB)/4, $0x3af4ba7d
-DATA constantsAVX512<>+2944(SB)/4, $0x3c13bc2b
-DATA constantsAVX512<>+2948(SB)/4, $0x3c13bc2b
-DATA constantsAVX512<>+2952(SB)/4, $0x3c13bc2b
-DATA constantsAVX512<>+2956(SB)/4, $0x3c13bc2b
-DATA constantsAVX512<>+2960(SB)/4, $0x3c13bc2b
-DATA constantsAVX512<>+2964(SB)/4, $0x3c13bc2b
-DATA constantsAVX512<>+2968(SB)/4, $0x3c13bc2b
-DATA constantsAVX512<>+2972(SB)/4, $0x3c13bc2b
-DATA constantsAVX512<>+2976(SB)/4, $0x3c13bc2b
-DATA constantsAVX512<>+2980(SB)/4, $0x3c13bc2b
-DATA constantsAVX512<>+2984(SB)/4, $0x3c13bc2b
-DATA constantsAVX512<>+2988(SB)/4, $0x3c13bc2b
-DATA constantsAVX512<>+2992(SB)/4, $0x3c13bc2b
-DATA constantsAVX512<>+2996(SB)/4, $0x3c13bc2b
-DATA constantsAVX512<>+3000(SB)/4, $0x3c13bc2b
-DATA constantsAVX512<>+3004(SB)/4, $0x3c13bc2b
-DATA constantsAVX512<>+3008(SB)/4, $0x3d648e73
-DATA constantsAVX512<>+3012(SB)/4, $0x3d648e73
-DATA constantsAVX512<>+3016(SB)/4, $0x3d648e73
-DATA constantsAVX512<>+3020(SB)/4, $0x3d648e73
-DATA constantsAVX512<>+3024(SB)/4, $0x3d648e73
-DATA constantsAVX512<>+3028(SB)/4, $0x3d648e73
-DATA constantsAVX512<>+3032(SB)/4, $0x3d648e73
-DATA constantsAVX512<>+3036(SB)/4, $0x3d648e73
-DATA constantsAVX512<>+3040(SB)/4, $0x3d648e73
-DATA constantsAVX512<>+3044(SB)/4, $0x3d648e73
-DATA constantsAVX512<>+3048(SB)/4, $0x3d648e73
-DATA constantsAVX512<>+3052(SB)/4, $0x3d648e73
-DATA constantsAVX512<>+3056(SB)/4, $0x3d648e73
-DATA constantsAVX512<>+3060(SB)/4, $0x3d648e73
-DATA constantsAVX512<>+3064(SB)/4, $0x3d648e73
-DATA constantsAVX512<>+3068(SB)/4, $0x3d648e73
-DATA constantsAVX512<>+3072(SB)/4, $0x3e75edab
-DATA constantsAVX512<>+3076(SB)/4, $0x3e75edab
-DATA constantsAVX512<>+3080(SB)/4, $0x3e75edab
-DATA constantsAVX512<>+3084(SB)/4, $0x3e75edab
-DATA constantsAVX512<>+3088(SB)/4, $0x3e75edab
-DATA constantsAVX512<>+3092(SB)/4, $0x3e75edab
-DATA constantsAVX512<>+3096(SB)/4, $0x3e75edab
-DATA constantsAVX512<>+3100(SB)/4, $0x3e75edab
-DATA constantsAVX512<>+3104(SB)/4, $0x3e75edab
-DATA constantsAVX512<>+3108(SB)/4, $0x3e75edab
-DATA constantsAVX512<>+3112(SB)/4, $0x3e75edab
-DATA constantsAVX512<>+3116(SB)/4, $0x3e75edab
-DATA constantsAVX512<>+3120(SB)/4, $0x3e75edab
-DATA constantsAVX512<>+3124(SB)/4, $0x3e75edab
-DATA constantsAVX512<>+3128(SB)/4, $0x3e75edab
-DATA constantsAVX512<>+3132(SB)/4, $0x3e75edab
-DATA constantsAVX512<>+3136(SB)/4, $0x3f31725d
-DATA constantsAVX512<>+3140(SB)/4, $0x3f31725d
-DATA constantsAVX512<>+3144(SB)/4, $0x3f31725d
-DATA constantsAVX512<>+3148(SB)/4, $0x3f31725d
-DATA constantsAVX512<>+3152(SB)/4, $0x3f31725d
-DATA constantsAVX512<>+3156(SB)/4, $0x3f31725d
-DATA constantsAVX512<>+3160(SB)/4, $0x3f31725d
-DATA constantsAVX512<>+3164(SB)/4, $0x3f31725d
-DATA constantsAVX512<>+3168(SB)/4, $0x3f31725d
-DATA constantsAVX512<>+3172(SB)/4, $0x3f31725d
-DATA constantsAVX512<>+3176(SB)/4, $0x3f31725d
-DATA constantsAVX512<>+3180(SB)/4, $0x3f31725d
-DATA constantsAVX512<>+3184(SB)/4, $0x3f31725d
-DATA constantsAVX512<>+3188(SB)/4, $0x3f31725d
-DATA constantsAVX512<>+3192(SB)/4, $0x3f31725d
-DATA constantsAVX512<>+3196(SB)/4, $0x3f31725d
-DATA constantsAVX512<>+3200(SB)/4, $0x3faaaaab
-DATA constantsAVX512<>+3204(SB)/4, $0x3faaaaab
-DATA constantsAVX512<>+3208(SB)/4, $0x3faaaaab
-DATA constantsAVX512<>+3212(SB)/4, $0x3faaaaab
-DATA constantsAVX512<>+3216(SB)/4, $0x3faaaaab
-DATA constantsAVX512<>+3220(SB)/4, $0x3faaaaab
-DATA constantsAVX512<>+3224(SB)/4, $0x3faaaaab
-DATA constantsAVX512<>+3228(SB)/4, $0x3faaaaab
-DATA constantsAVX512<>+3232(SB)/4, $0x3faaaaab
-DATA constantsAVX512<>+3236(SB)/4, $0x3faaaaab
-DATA constantsAVX512<>+3240(SB)/4, $0x3faaaaab
-DATA constantsAVX512<>+3244(SB)/4, $0x3faaaaab
-DATA constantsAVX512<>+3248(SB)/4, $0x3faaaaab
-DATA constantsAVX512<>+3252(SB)/4, $0x3faaaaab
-DATA constantsAVX512<>+3256(SB)/4, $0x3faaaaab
-DATA constantsAVX512<>+3260(SB)/4, $0x3faaaaab
-DATA constantsAVX512<>+3264(SB)/4, $0x3e864d42
-DATA constantsAVX512<>+3268(SB)/4, $0x3e864d42
-DATA constantsAVX512<>+3272(SB)/4, $0x3e864d42
-DATA constantsAVX512<>+3276(SB)/4, $0x3e864d42
-DATA constantsAVX512<>+3280(SB)/4, $0x3e864d42
-DATA constantsAVX512<>+3284(SB)/4, $0x3e864d42
-DATA constantsAVX512<>+3288(SB)/4, $0x3e864d42
-DATA constantsAVX512<>+3292(SB)/4, $0x3e864d42
-DATA constantsAVX512<>+3296(SB)/4, $0x3e864d42
-DATA constantsAVX512<>+3300(SB)/4, $0x3e864d42
-DATA constantsAVX512<>+3304(SB)/4, $0x3e864d42
-DATA constantsAVX512<>+3308(SB)/4, $0x3e864d42
-DATA constantsAVX512<>+3312(SB)/4, $0x3e864d42
-DATA constantsAVX512<>+3316(SB)/4, $0x3e864d42
-DATA constantsAVX512<>+3320(SB)/4, $0x3e864d42
-DATA constantsAVX512<>+3324(SB)/4, $0x3e864d42
-DATA constantsAVX512<>+3328(SB)/4, $0x3ea4258a
-DATA constantsAVX512<>+3332(SB)/4, $0x3ea4258a
-DATA constantsAVX512<>+3336(SB)/4, $0x3ea4258a
-DATA constantsAVX512<>+3340(SB)/4, $0x3ea4258a
-DATA constantsAVX512<>+3344(SB)/4, $0x3ea4258a
-DATA constantsAVX512<>+3348(SB)/4, $0x3ea4258a
-DATA constantsAVX512<>+3352(SB)/4, $0x3ea4258a
-DATA constantsAVX512<>+3356(SB)/4, $0x3ea4258a
-DATA constantsAVX512<>+3360(SB)/4, $0x3ea4258a
-DATA constantsAVX512<>+3364(SB)/4, $0x3ea4258a
-DATA constantsAVX512<>+3368(SB)/4, $0x3ea4258a
-DATA constantsAVX512<>+3372(SB)/4, $0x3ea4258a
-DATA constantsAVX512<>+3376(SB)/4, $0x3ea4258a
-DATA constantsAVX512<>+3380(SB)/4, $0x3ea4258a
-DATA constantsAVX512<>+3384(SB)/4, $0x3ea4258a
-DATA constantsAVX512<>+3388(SB)/4, $0x3ea4258a
-DATA constantsAVX512<>+3392(SB)/4, $0x3ed30bb1
-DATA constantsAVX512<>+3396(SB)/4, $0x3ed30bb1
-DATA constantsAVX512<>+3400(SB)/4, $0x3ed30bb1
-DATA constantsAVX512<>+3404(SB)/4, $0x3ed30bb1
-DATA constantsAVX512<>+3408(SB)/4, $0x3ed30bb1
-DATA constantsAVX512<>+3412(SB)/4, $0x3ed30bb1
-DATA constantsAVX512<>+3416(SB)/4, $0x3ed30bb1
-DATA constantsAVX512<>+3420(SB)/4, $0x3ed30bb1
-DATA constantsAVX512<>+3424(SB)/4, $0x3ed30bb1
-DATA constantsAVX512<>+3428(SB)/4, $0x3ed30bb1
-DATA constantsAVX512<>+3432(SB)/4, $0x3ed30bb1
-DATA constantsAVX512<>+3436(SB)/4, $0x3ed30bb1
-DATA constantsAVX512<>+3440(SB)/4, $0x3ed30bb1
-DATA constantsAVX512<>+3444(SB)/4, $0x3ed30bb1
-DATA constantsAVX512<>+3448(SB)/4, $0x3ed30bb1
-DATA constantsAVX512<>+3452(SB)/4, $0x3ed30bb1
-DATA constantsAVX512<>+3456(SB)/4, $0x3f13bb63
-DATA constantsAVX512<>+3460(SB)/4, $0x3f13bb63
-DATA constantsAVX512<>+3464(SB)/4, $0x3f13bb63
-DATA constantsAVX512<>+3468(SB)/4, $0x3f13bb63
-DATA constantsAVX512<>+3472(SB)/4, $0x3f13bb63
-DATA constantsAVX512<>+3476(SB)/4, $0x3f13bb63
-DATA constantsAVX512<>+3480(SB)/4, $0x3f13bb63
-DATA constantsAVX512<>+3484(SB)/4, $0x3f13bb63
-DATA constantsAVX512<>+3488(SB)/4, $0x3f13bb63
-DATA constantsAVX512<>+3492(SB)/4, $0x3f13bb63
-DATA constantsAVX512<>+3496(SB)/4, $0x3f13bb63
-DATA constantsAVX512<>+3500(SB)/4, $0x3f13bb63
-DATA constantsAVX512<>+3504(SB)/4, $0x3f13bb63
-DATA constantsAVX512<>+3508(SB)/4, $0x3f13bb63
-DATA constantsAVX512<>+3512(SB)/4, $0x3f13bb63
-DATA constantsAVX512<>+3516(SB)/4, $0x3f13bb63
-DATA constantsAVX512<>+3520(SB)/4, $0x3f76384f
-DATA constantsAVX512<>+3524(SB)/4, $0x3f76384f
-DATA constantsAVX512<>+3528(SB)/4, $0x3f76384f
-DATA constantsAVX512<>+3532(SB)/4, $0x3f76384f
-DATA constantsAVX512<>+3536(SB)/4, $0x3f76384f
-DATA constantsAVX512<>+3540(SB)/4, $0x3f76384f
-DATA constantsAVX512<>+3544(SB)/4, $0x3f76384f
-DATA constantsAVX512<>+3548(SB)/4, $0x3f76384f
-DATA constantsAVX512<>+3552(SB)/4, $0x3f76384f
-DATA constantsAVX512<>+3556(SB)/4, $0x3f76384f
-DATA constantsAVX512<>+3560(SB)/4, $0x3f76384f
-DATA constantsAVX512<>+3564(SB)/4, $0x3f76384f
-DATA constantsAVX512<>+3568(SB)/4, $0x3f76384f
-DATA constantsAVX512<>+3572(SB)/4, $0x3f76384f
-DATA constantsAVX512<>+3576(SB)/4, $0x3f76384f
-DATA constantsAVX512<>+3580(SB)/4, $0x3f76384f
-DATA constantsAVX512<>+3584(SB)/4, $0x4038aa3b
-DATA constantsAVX512<>+3588(SB)/4, $0x4038aa3b
-DATA constantsAVX512<>+3592(SB)/4, $0x4038aa3b
-DATA constantsAVX512<>+3596(SB)/4, $0x4038aa3b
-DATA constantsAVX512<>+3600(SB)/4, $0x4038aa3b
-DATA constantsAVX512<>+3604(SB)/4, $0x4038aa3b
-DATA constantsAVX512<>+3608(SB)/4, $0x4038aa3b
-DATA constantsAVX512<>+3612(SB)/4, $0x4038aa3b
-DATA constantsAVX512<>+3616(SB)/4, $0x4038aa3b
-DATA constantsAVX512<>+3620(SB)/4, $0x4038aa3b
-DATA constantsAVX512<>+3624(SB)/4, $0x4038aa3b
-DATA constantsAVX512<>+3628(SB)/4, $0x4038aa3b
-DATA constantsAVX512<>+3632(SB)/4, $0x4038aa3b
-DATA constantsAVX512<>+3636(SB)/4, $0x4038aa3b
-DATA constantsAVX512<>+3640(SB)/4, $0x4038aa3b
-DATA constantsAVX512<>+3644(SB)/4, $0x4038aa3b
-DATA constantsAVX512<>+3648(SB)/4, $0xd2511f53
-DATA constantsAVX512<>+3652(SB)/4, $0xd2511f53
-DATA constantsAVX512<>+3656(SB)/4, $0xd2511f53
-DATA constantsAVX512<>+3660(SB)/4, $0xd2511f53
-DATA constantsAVX512<>+3664(SB)/4, $0xd2511f53
-DATA constantsAVX512<>+3668(SB)/4, $0xd2511f53
-DATA constantsAVX512<>+3672(SB)/4, $0xd2511f53
-DATA constantsAVX512<>+3676(SB)/4, $0xd2511f53
-DATA constantsAVX512<>+3680(SB)/4, $0xd2511f53
-DATA constantsAVX512<>+3684(SB)/4, $0xd2511f53
-DATA constantsAVX512<>+3688(SB)/4, $0xd2511f53
-DATA constantsAVX512<>+3692(SB)/4, $0xd2511f53
-DATA constantsAVX512<>+3696(SB)/4, $0xd2511f53
-DATA constantsAVX512<>+3700(SB)/4, $0xd2511f53
-DATA constantsAVX512<>+3704(SB)/4, $0xd2511f53
-DATA constantsAVX512<>+3708(SB)/4, $0xd2511f53
-DATA constantsAVX512<>+3712(SB)/4, $0xcd9e8d57
-DATA constantsAVX512<>+3716(SB)/4, $0xcd9e8d57
-DATA constantsAVX512<>+3720(SB)/4, $0xcd9e8d57
-DATA constantsAVX512<>+3724(SB)/4, $0xcd9e8d57
-DATA constantsAVX512<>+3728(SB)/4, $0xcd9e8d57
-DATA constantsAVX512<>+3732(SB)/4, $0xcd9e8d57
-DATA constantsAVX512<>+3736(SB)/4, $0xcd9e8d57
-DATA constantsAVX512<>+3740(SB)/4, $0xcd9e8d57
-DATA constantsAVX512<>+3744(SB)/4, $0xcd9e8d57
-DATA constantsAVX512<>+3748(SB)/4, $0xcd9e8d57
-DATA constantsAVX512<>+3752(SB)/4, $0xcd9e8d57
-DATA constantsAVX512<>+3756(SB)/4, $0xcd9e8d57
-DATA constantsAVX512<>+3760(SB)/4, $0xcd9e8d57
-DATA constantsAVX512<>+3764(SB)/4, $0xcd9e8d57
-DATA constantsAVX512<>+3768(SB)/4, $0xcd9e8d57
-DATA constantsAVX512<>+3772(SB)/4, $0xcd9e8d57
-DATA constantsAVX512<>+3776(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3780(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3784(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3788(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3792(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3796(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3800(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3804(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3808(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3812(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3816(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3820(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3824(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3828(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3832(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3836(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3840(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3844(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3848(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3852(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3856(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3860(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3864(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3868(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3872(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3876(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3880(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3884(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3888(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3892(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3896(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3900(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3904(SB)/4, $0x00000008
-DATA constantsAVX512<>+3908(SB)/4, $0x00000008
-DATA constantsAVX512<>+3912(SB)/4, $0x00000008
-DATA constantsAVX512<>+3916(SB)/4, $0x00000008
-DATA constantsAVX512<>+3920(SB)/4, $0x00000008
-DATA constantsAVX512<>+3924(SB)/4, $0x00000008
-DATA constantsAVX512<>+3928(SB)/4, $0x00000008
-DATA constantsAVX512<>+3932(SB)/4, $0x00000008
-DATA constantsAVX512<>+3936(SB)/4, $0x00000008
-DATA constantsAVX512<>+3940(SB)/4, $0x00000008
-DATA constantsAVX512<>+3944(SB)/4, $0x00000008
-DATA constantsAVX512<>+3948(SB)/4, $0x00000008
-DATA constantsAVX512<>+3952(SB)/4, $0x00000008
-DATA constantsAVX512<>+3956(SB)/4, $0x00000008
-DATA constantsAVX512<>+3960(SB)/4, $0x00000008
-DATA constantsAVX512<>+3964(SB)/4, $0x00000008
-GLOBL constantsAVX512<>(SB), RODATA|NOPTR, $3968
+DATA constantsAVX512<>+2560(SB)/4, $0x00000001
+DATA constantsAVX512<>+2564(SB)/4, $0x00000001
+DATA constantsAVX512<>+2568(SB)/4, $0x00000001
+DATA constantsAVX512<>+2572(SB)/4, $0x00000001
+DATA constantsAVX512<>+2576(SB)/4, $0x00000001
+DATA constantsAVX512<>+2580(SB)/4, $0x00000001
+DATA constantsAVX512<>+2584(SB)/4, $0x00000001
+DATA constantsAVX512<>+2588(SB)/4, $0x00000001
+DATA constantsAVX512<>+2592(SB)/4, $0x00000001
+DATA constantsAVX512<>+2596(SB)/4, $0x00000001
+DATA constantsAVX512<>+2600(SB)/4, $0x00000001
+DATA constantsAVX512<>+2604(SB)/4, $0x00000001
+DATA constantsAVX512<>+2608(SB)/4, $0x00000001
+DATA constantsAVX512<>+2612(SB)/4, $0x00000001
+DATA constantsAVX512<>+2616(SB)/4, $0x00000001
+DATA constantsAVX512<>+2620(SB)/4, $0x00000001
+DATA constantsAVX512<>+2624(SB)/4, $0x00007fff
+DATA constantsAVX512<>+2628(SB)/4, $0x00007fff
+DATA constantsAVX512<>+2632(SB)/4, $0x00007fff
+DATA constantsAVX512<>+2636(SB)/4, $0x00007fff
+DATA constantsAVX512<>+2640(SB)/4, $0x00007fff
+DATA constantsAVX512<>+2644(SB)/4, $0x00007fff
+DATA constantsAVX512<>+2648(SB)/4, $0x00007fff
+DATA constantsAVX512<>+2652(SB)/4, $0x00007fff
+DATA constantsAVX512<>+2656(SB)/4, $0x00007fff
+DATA constantsAVX512<>+2660(SB)/4, $0x00007fff
+DATA constantsAVX512<>+2664(SB)/4, $0x00007fff
+DATA constantsAVX512<>+2668(SB)/4, $0x00007fff
+DATA constantsAVX512<>+2672(SB)/4, $0x00007fff
+DATA constantsAVX512<>+2676(SB)/4, $0x00007fff
+DATA constantsAVX512<>+2680(SB)/4, $0x00007fff
+DATA constantsAVX512<>+2684(SB)/4, $0x00007fff
+DATA constantsAVX512<>+2688(SB)/4, $0x00800000
+DATA constantsAVX512<>+2692(SB)/4, $0x00800000
+DATA constantsAVX512<>+2696(SB)/4, $0x00800000
+DATA constantsAVX512<>+2700(SB)/4, $0x00800000
+DATA constantsAVX512<>+2704(SB)/4, $0x00800000
+DATA constantsAVX512<>+2708(SB)/4, $0x00800000
+DATA constantsAVX512<>+2712(SB)/4, $0x00800000
+DATA constantsAVX512<>+2716(SB)/4, $0x00800000
+DATA constantsAVX512<>+2720(SB)/4, $0x00800000
+DATA constantsAVX512<>+2724(SB)/4, $0x00800000
+DATA constantsAVX512<>+2728(SB)/4, $0x00800000
+DATA constantsAVX512<>+2732(SB)/4, $0x00800000
+DATA constantsAVX512<>+2736(SB)/4, $0x00800000
+DATA constantsAVX512<>+2740(SB)/4, $0x00800000
+DATA constantsAVX512<>+2744(SB)/4, $0x00800000
+DATA constantsAVX512<>+2748(SB)/4, $0x00800000
+DATA constantsAVX512<>+2752(SB)/4, $0x7f800000
+DATA constantsAVX512<>+2756(SB)/4, $0x7f800000
+DATA constantsAVX512<>+2760(SB)/4, $0x7f800000
+DATA constantsAVX512<>+2764(SB)/4, $0x7f800000
+DATA constantsAVX512<>+2768(SB)/4, $0x7f800000
+DATA constantsAVX512<>+2772(SB)/4, $0x7f800000
+DATA constantsAVX512<>+2776(SB)/4, $0x7f800000
+DATA constantsAVX512<>+2780(SB)/4, $0x7f800000
+DATA constantsAVX512<>+2784(SB)/4, $0x7f800000
+DATA constantsAVX512<>+2788(SB)/4, $0x7f800000
+DATA constantsAVX512<>+2792(SB)/4, $0x7f800000
+DATA constantsAVX512<>+2796(SB)/4, $0x7f800000
+DATA constantsAVX512<>+2800(SB)/4, $0x7f800000
+DATA constantsAVX512<>+2804(SB)/4, $0x7f800000
+DATA constantsAVX512<>+2808(SB)/4, $0x7f800000
+DATA constantsAVX512<>+2812(SB)/4, $0x7f800000
+DATA constantsAVX512<>+2816(SB)/4, $0xffff0000
+DATA constantsAVX512<>+2820(SB)/4, $0xffff0000
+DATA constantsAVX512<>+2824(SB)/4, $0xffff0000
+DATA constantsAVX512<>+2828(SB)/4, $0xffff0000
+DATA constantsAVX512<>+2832(SB)/4, $0xffff0000
+DATA constantsAVX512<>+2836(SB)/4, $0xffff0000
+DATA constantsAVX512<>+2840(SB)/4, $0xffff0000
+DATA constantsAVX512<>+2844(SB)/4, $0xffff0000
+DATA constantsAVX512<>+2848(SB)/4, $0xffff0000
+DATA constantsAVX512<>+2852(SB)/4, $0xffff0000
+DATA constantsAVX512<>+2856(SB)/4, $0xffff0000
+DATA constantsAVX512<>+2860(SB)/4, $0xffff0000
+DATA constantsAVX512<>+2864(SB)/4, $0xffff0000
+DATA constantsAVX512<>+2868(SB)/4, $0xffff0000
+DATA constantsAVX512<>+2872(SB)/4, $0xffff0000
+DATA constantsAVX512<>+2876(SB)/4, $0xffff0000
+DATA constantsAVX512<>+2880(SB)/4, $0x3e5b33b6
+DATA constantsAVX512<>+2884(SB)/4, $0x3e5b33b6
+DATA constantsAVX512<>+2888(SB)/4, $0x3e5b33b6
+DATA constantsAVX512<>+2892(SB)/4, $0x3e5b33b6
+DATA constantsAVX512<>+2896(SB)/4, $0x3e5b33b6
+DATA constantsAVX512<>+2900(SB)/4, $0x3e5b33b6
+DATA constantsAVX512<>+2904(SB)/4, $0x3e5b33b6
+DATA constantsAVX512<>+2908(SB)/4, $0x3e5b33b6
+DATA constantsAVX512<>+2912(SB)/4, $0x3e5b33b6
+DATA constantsAVX512<>+2916(SB)/4, $0x3e5b33b6
+DATA constantsAVX512<>+2920(SB)/4, $0x3e5b33b6
+DATA constantsAVX512<>+2924(SB)/4, $0x3e5b33b6
+DATA constantsAVX512<>+2928(SB)/4, $0x3e5b33b6
+DATA constantsAVX512<>+2932(SB)/4, $0x3e5b33b6
+DATA constantsAVX512<>+2936(SB)/4, $0x3e5b33b6
+DATA constantsAVX512<>+2940(SB)/4, $0x3e5b33b6
+DATA constantsAVX512<>+2944(SB)/4, $0x3fcc422a
+DATA constantsAVX512<>+2948(SB)/4, $0x3fcc422a
+DATA constantsAVX512<>+2952(SB)/4, $0x3fcc422a
+DATA constantsAVX512<>+2956(SB)/4, $0x3fcc422a
+DATA constantsAVX512<>+2960(SB)/4, $0x3fcc422a
+DATA constantsAVX512<>+2964(SB)/4, $0x3fcc422a
+DATA constantsAVX512<>+2968(SB)/4, $0x3fcc422a
+DATA constantsAVX512<>+2972(SB)/4, $0x3fcc422a
+DATA constantsAVX512<>+2976(SB)/4, $0x3fcc422a
+DATA constantsAVX512<>+2980(SB)/4, $0x3fcc422a
+DATA constantsAVX512<>+2984(SB)/4, $0x3fcc422a
+DATA constantsAVX512<>+2988(SB)/4, $0x3fcc422a
+DATA constantsAVX512<>+2992(SB)/4, $0x3fcc422a
+DATA constantsAVX512<>+2996(SB)/4, $0x3fcc422a
+DATA constantsAVX512<>+3000(SB)/4, $0x3fcc422a
+DATA constantsAVX512<>+3004(SB)/4, $0x3fcc422a
+DATA constantsAVX512<>+3008(SB)/4, $0xbf000000
+DATA constantsAVX512<>+3012(SB)/4, $0xbf000000
+DATA constantsAVX512<>+3016(SB)/4, $0xbf000000
+DATA constantsAVX512<>+3020(SB)/4, $0xbf000000
+DATA constantsAVX512<>+3024(SB)/4, $0xbf000000
+DATA constantsAVX512<>+3028(SB)/4, $0xbf000000
+DATA constantsAVX512<>+3032(SB)/4, $0xbf000000
+DATA constantsAVX512<>+3036(SB)/4, $0xbf000000
+DATA constantsAVX512<>+3040(SB)/4, $0xbf000000
+DATA constantsAVX512<>+3044(SB)/4, $0xbf000000
+DATA constantsAVX512<>+3048(SB)/4, $0xbf000000
+DATA constantsAVX512<>+3052(SB)/4, $0xbf000000
+DATA constantsAVX512<>+3056(SB)/4, $0xbf000000
+DATA constantsAVX512<>+3060(SB)/4, $0xbf000000
+DATA constantsAVX512<>+3064(SB)/4, $0xbf000000
+DATA constantsAVX512<>+3068(SB)/4, $0xbf000000
+DATA constantsAVX512<>+3072(SB)/4, $0x3ecc422a
+DATA constantsAVX512<>+3076(SB)/4, $0x3ecc422a
+DATA constantsAVX512<>+3080(SB)/4, $0x3ecc422a
+DATA constantsAVX512<>+3084(SB)/4, $0x3ecc422a
+DATA constantsAVX512<>+3088(SB)/4, $0x3ecc422a
+DATA constantsAVX512<>+3092(SB)/4, $0x3ecc422a
+DATA constantsAVX512<>+3096(SB)/4, $0x3ecc422a
+DATA constantsAVX512<>+3100(SB)/4, $0x3ecc422a
+DATA constantsAVX512<>+3104(SB)/4, $0x3ecc422a
+DATA constantsAVX512<>+3108(SB)/4, $0x3ecc422a
+DATA constantsAVX512<>+3112(SB)/4, $0x3ecc422a
+DATA constantsAVX512<>+3116(SB)/4, $0x3ecc422a
+DATA constantsAVX512<>+3120(SB)/4, $0x3ecc422a
+DATA constantsAVX512<>+3124(SB)/4, $0x3ecc422a
+DATA constantsAVX512<>+3128(SB)/4, $0x3ecc422a
+DATA constantsAVX512<>+3132(SB)/4, $0x3ecc422a
+DATA constantsAVX512<>+3136(SB)/4, $0xff800000
+DATA constantsAVX512<>+3140(SB)/4, $0xff800000
+DATA constantsAVX512<>+3144(SB)/4, $0xff800000
+DATA constantsAVX512<>+3148(SB)/4, $0xff800000
+DATA constantsAVX512<>+3152(SB)/4, $0xff800000
+DATA constantsAVX512<>+3156(SB)/4, $0xff800000
+DATA constantsAVX512<>+3160(SB)/4, $0xff800000
+DATA constantsAVX512<>+3164(SB)/4, $0xff800000
+DATA constantsAVX512<>+3168(SB)/4, $0xff800000
+DATA constantsAVX512<>+3172(SB)/4, $0xff800000
+DATA constantsAVX512<>+3176(SB)/4, $0xff800000
+DATA constantsAVX512<>+3180(SB)/4, $0xff800000
+DATA constantsAVX512<>+3184(SB)/4, $0xff800000
+DATA constantsAVX512<>+3188(SB)/4, $0xff800000
+DATA constantsAVX512<>+3192(SB)/4, $0xff800000
+DATA constantsAVX512<>+3196(SB)/4, $0xff800000
+DATA constantsAVX512<>+3200(SB)/4, $0x3af4ba7d
+DATA constantsAVX512<>+3204(SB)/4, $0x3af4ba7d
+DATA constantsAVX512<>+3208(SB)/4, $0x3af4ba7d
+DATA constantsAVX512<>+3212(SB)/4, $0x3af4ba7d
+DATA constantsAVX512<>+3216(SB)/4, $0x3af4ba7d
+DATA constantsAVX512<>+3220(SB)/4, $0x3af4ba7d
+DATA constantsAVX512<>+3224(SB)/4, $0x3af4ba7d
+DATA constantsAVX512<>+3228(SB)/4, $0x3af4ba7d
+DATA constantsAVX512<>+3232(SB)/4, $0x3af4ba7d
+DATA constantsAVX512<>+3236(SB)/4, $0x3af4ba7d
+DATA constantsAVX512<>+3240(SB)/4, $0x3af4ba7d
+DATA constantsAVX512<>+3244(SB)/4, $0x3af4ba7d
+DATA constantsAVX512<>+3248(SB)/4, $0x3af4ba7d
+DATA constantsAVX512<>+3252(SB)/4, $0x3af4ba7d
+DATA constantsAVX512<>+3256(SB)/4, $0x3af4ba7d
+DATA constantsAVX512<>+3260(SB)/4, $0x3af4ba7d
+DATA constantsAVX512<>+3264(SB)/4, $0x3c13bc2b
+DATA constantsAVX512<>+3268(SB)/4, $0x3c13bc2b
+DATA constantsAVX512<>+3272(SB)/4, $0x3c13bc2b
+DATA constantsAVX512<>+3276(SB)/4, $0x3c13bc2b
+DATA constantsAVX512<>+3280(SB)/4, $0x3c13bc2b
+DATA constantsAVX512<>+3284(SB)/4, $0x3c13bc2b
+DATA constantsAVX512<>+3288(SB)/4, $0x3c13bc2b
+DATA constantsAVX512<>+3292(SB)/4, $0x3c13bc2b
+DATA constantsAVX512<>+3296(SB)/4, $0x3c13bc2b
+DATA constantsAVX512<>+3300(SB)/4, $0x3c13bc2b
+DATA constantsAVX512<>+3304(SB)/4, $0x3c13bc2b
+DATA constantsAVX512<>+3308(SB)/4, $0x3c13bc2b
+DATA constantsAVX512<>+3312(SB)/4, $0x3c13bc2b
+DATA constantsAVX512<>+3316(SB)/4, $0x3c13bc2b
+DATA constantsAVX512<>+3320(SB)/4, $0x3c13bc2b
+DATA constantsAVX512<>+3324(SB)/4, $0x3c13bc2b
+DATA constantsAVX512<>+3328(SB)/4, $0x3d648e73
+DATA constantsAVX512<>+3332(SB)/4, $0x3d648e73
+DATA constantsAVX512<>+3336(SB)/4, $0x3d648e73
+DATA constantsAVX512<>+3340(SB)/4, $0x3d648e73
+DATA constantsAVX512<>+3344(SB)/4, $0x3d648e73
+DATA constantsAVX512<>+3348(SB)/4, $0x3d648e73
+DATA constantsAVX512<>+3352(SB)/4, $0x3d648e73
+DATA constantsAVX512<>+3356(SB)/4, $0x3d648e73
+DATA constantsAVX512<>+3360(SB)/4, $0x3d648e73
+DATA constantsAVX512<>+3364(SB)/4, $0x3d648e73
+DATA constantsAVX512<>+3368(SB)/4, $0x3d648e73
+DATA constantsAVX512<>+3372(SB)/4, $0x3d648e73
+DATA constantsAVX512<>+3376(SB)/4, $0x3d648e73
+DATA constantsAVX512<>+3380(SB)/4, $0x3d648e73
+DATA constantsAVX512<>+3384(SB)/4, $0x3d648e73
+DATA constantsAVX512<>+3388(SB)/4, $0x3d648e73
+DATA constantsAVX512<>+3392(SB)/4, $0x3e75edab
+DATA constantsAVX512<>+3396(SB)/4, $0x3e75edab
+DATA constantsAVX512<>+3400(SB)/4, $0x3e75edab
+DATA constantsAVX512<>+3404(SB)/4, $0x3e75edab
+DATA constantsAVX512<>+3408(SB)/4, $0x3e75edab
+DATA constantsAVX512<>+3412(SB)/4, $0x3e75edab
+DATA constantsAVX512<>+3416(SB)/4, $0x3e75edab
+DATA constantsAVX512<>+3420(SB)/4, $0x3e75edab
+DATA constantsAVX512<>+3424(SB)/4, $0x3e75edab
+DATA constantsAVX512<>+3428(SB)/4, $0x3e75edab
+DATA constantsAVX512<>+3432(SB)/4, $0x3e75edab
+DATA constantsAVX512<>+3436(SB)/4, $0x3e75edab
+DATA constantsAVX512<>+3440(SB)/4, $0x3e75edab
+DATA constantsAVX512<>+3444(SB)/4, $0x3e75edab
+DATA constantsAVX512<>+3448(SB)/4, $0x3e75edab
+DATA constantsAVX512<>+3452(SB)/4, $0x3e75edab
+DATA constantsAVX512<>+3456(SB)/4, $0x3f31725d
+DATA constantsAVX512<>+3460(SB)/4, $0x3f31725d
+DATA constantsAVX512<>+3464(SB)/4, $0x3f31725d
+DATA constantsAVX512<>+3468(SB)/4, $0x3f31725d
+DATA constantsAVX512<>+3472(SB)/4, $0x3f31725d
+DATA constantsAVX512<>+3476(SB)/4, $0x3f31725d
+DATA constantsAVX512<>+3480(SB)/4, $0x3f31725d
+DATA constantsAVX512<>+3484(SB)/4, $0x3f31725d
+DATA constantsAVX512<>+3488(SB)/4, $0x3f31725d
+DATA constantsAVX512<>+3492(SB)/4, $0x3f31725d
+DATA constantsAVX512<>+3496(SB)/4, $0x3f31725d
+DATA constantsAVX512<>+3500(SB)/4, $0x3f31725d
+DATA constantsAVX512<>+3504(SB)/4, $0x3f31725d
+DATA constantsAVX512<>+3508(SB)/4, $0x3f31725d
+DATA constantsAVX512<>+3512(SB)/4, $0x3f31725d
+DATA constantsAVX512<>+3516(SB)/4, $0x3f31725d
+DATA constantsAVX512<>+3520(SB)/4, $0x3faaaaab
+DATA constantsAVX512<>+3524(SB)/4, $0x3faaaaab
+DATA constantsAVX512<>+3528(SB)/4, $0x3faaaaab
+DATA constantsAVX512<>+3532(SB)/4, $0x3faaaaab
+DATA constantsAVX512<>+3536(SB)/4, $0x3faaaaab
+DATA constantsAVX512<>+3540(SB)/4, $0x3faaaaab
+DATA constantsAVX512<>+3544(SB)/4, $0x3faaaaab
+DATA constantsAVX512<>+3548(SB)/4, $0x3faaaaab
+DATA constantsAVX512<>+3552(SB)/4, $0x3faaaaab
+DATA constantsAVX512<>+3556(SB)/4, $0x3faaaaab
+DATA constantsAVX512<>+3560(SB)/4, $0x3faaaaab
+DATA constantsAVX512<>+3564(SB)/4, $0x3faaaaab
+DATA constantsAVX512<>+3568(SB)/4, $0x3faaaaab
+DATA constantsAVX512<>+3572(SB)/4, $0x3faaaaab
+DATA constantsAVX512<>+3576(SB)/4, $0x3faaaaab
+DATA constantsAVX512<>+3580(SB)/4, $0x3faaaaab
+DATA constantsAVX512<>+3584(SB)/4, $0x3e864d42
+DATA constantsAVX512<>+3588(SB)/4, $0x3e864d42
+DATA constantsAVX512<>+3592(SB)/4, $0x3e864d42
+DATA constantsAVX512<>+3596(SB)/4, $0x3e864d42
+DATA constantsAVX512<>+3600(SB)/4, $0x3e864d42
+DATA constantsAVX512<>+3604(SB)/4, $0x3e864d42
+DATA constantsAVX512<>+3608(SB)/4, $0x3e864d42
+DATA constantsAVX512<>+3612(SB)/4, $0x3e864d42
+DATA constantsAVX512<>+3616(SB)/4, $0x3e864d42
+DATA constantsAVX512<>+3620(SB)/4, $0x3e864d42
+DATA constantsAVX512<>+3624(SB)/4, $0x3e864d42
+DATA constantsAVX512<>+3628(SB)/4, $0x3e864d42
+DATA constantsAVX512<>+3632(SB)/4, $0x3e864d42
+DATA constantsAVX512<>+3636(SB)/4, $0x3e864d42
+DATA constantsAVX512<>+3640(SB)/4, $0x3e864d42
+DATA constantsAVX512<>+3644(SB)/4, $0x3e864d42
+DATA constantsAVX512<>+3648(SB)/4, $0x3ea4258a
+DATA constantsAVX512<>+3652(SB)/4, $0x3ea4258a
+DATA constantsAVX512<>+3656(SB)/4, $0x3ea4258a
+DATA constantsAVX512<>+3660(SB)/4, $0x3ea4258a
+DATA constantsAVX512<>+3664(SB)/4, $0x3ea4258a
+DATA constantsAVX512<>+3668(SB)/4, $0x3ea4258a
+DATA constantsAVX512<>+3672(SB)/4, $0x3ea4258a
+DATA constantsAVX512<>+3676(SB)/4, $0x3ea4258a
+DATA constantsAVX512<>+3680(SB)/4, $0x3ea4258a
+DATA constantsAVX512<>+3684(SB)/4, $0x3ea4258a
+DATA constantsAVX512<>+3688(SB)/4, $0x3ea4258a
+DATA constantsAVX512<>+3692(SB)/4, $0x3ea4258a
+DATA constantsAVX512<>+3696(SB)/4, $0x3ea4258a
+DATA constantsAVX512<>+3700(SB)/4, $0x3ea4258a
+DATA constantsAVX512<>+3704(SB)/4, $0x3ea4258a
+DATA constantsAVX512<>+3708(SB)/4, $0x3ea4258a
+DATA constantsAVX512<>+3712(SB)/4, $0x3ed30bb1
+DATA constantsAVX512<>+3716(SB)/4, $0x3ed30bb1
+DATA constantsAVX512<>+3720(SB)/4, $0x3ed30bb1
+DATA constantsAVX512<>+3724(SB)/4, $0x3ed30bb1
+DATA constantsAVX512<>+3728(SB)/4, $0x3ed30bb1
+DATA constantsAVX512<>+3732(SB)/4, $0x3ed30bb1
+DATA constantsAVX512<>+3736(SB)/4, $0x3ed30bb1
+DATA constantsAVX512<>+3740(SB)/4, $0x3ed30bb1
+DATA constantsAVX512<>+3744(SB)/4, $0x3ed30bb1
+DATA constantsAVX512<>+3748(SB)/4, $0x3ed30bb1
+DATA constantsAVX512<>+3752(SB)/4, $0x3ed30bb1
+DATA constantsAVX512<>+3756(SB)/4, $0x3ed30bb1
+DATA constantsAVX512<>+3760(SB)/4, $0x3ed30bb1
+DATA constantsAVX512<>+3764(SB)/4, $0x3ed30bb1
+DATA constantsAVX512<>+3768(SB)/4, $0x3ed30bb1
+DATA constantsAVX512<>+3772(SB)/4, $0x3ed30bb1
+DATA constantsAVX512<>+3776(SB)/4, $0x3f13bb63
+DATA constantsAVX512<>+3780(SB)/4, $0x3f13bb63
+DATA constantsAVX512<>+3784(SB)/4, $0x3f13bb63
+DATA constantsAVX512<>+3788(SB)/4, $0x3f13bb63
+DATA constantsAVX512<>+3792(SB)/4, $0x3f13bb63
+DATA constantsAVX512<>+3796(SB)/4, $0x3f13bb63
+DATA constantsAVX512<>+3800(SB)/4, $0x3f13bb63
+DATA constantsAVX512<>+3804(SB)/4, $0x3f13bb63
+DATA constantsAVX512<>+3808(SB)/4, $0x3f13bb63
+DATA constantsAVX512<>+3812(SB)/4, $0x3f13bb63
+DATA constantsAVX512<>+3816(SB)/4, $0x3f13bb63
+DATA constantsAVX512<>+3820(SB)/4, $0x3f13bb63
+DATA constantsAVX512<>+3824(SB)/4, $0x3f13bb63
+DATA constantsAVX512<>+3828(SB)/4, $0x3f13bb63
+DATA constantsAVX512<>+3832(SB)/4, $0x3f13bb63
+DATA constantsAVX512<>+3836(SB)/4, $0x3f13bb63
+DATA constantsAVX512<>+3840(SB)/4, $0x3f76384f
+DATA constantsAVX512<>+3844(SB)/4, $0x3f76384f
+DATA constantsAVX512<>+3848(SB)/4, $0x3f76384f
+DATA constantsAVX512<>+3852(SB)/4, $0x3f76384f
+DATA constantsAVX512<>+3856(SB)/4, $0x3f76384f
+DATA constantsAVX512<>+3860(SB)/4, $0x3f76384f
+DATA constantsAVX512<>+3864(SB)/4, $0x3f76384f
+DATA constantsAVX512<>+3868(SB)/4, $0x3f76384f
+DATA constantsAVX512<>+3872(SB)/4, $0x3f76384f
+DATA constantsAVX512<>+3876(SB)/4, $0x3f76384f
+DATA constantsAVX512<>+3880(SB)/4, $0x3f76384f
+DATA constantsAVX512<>+3884(SB)/4, $0x3f76384f
+DATA constantsAVX512<>+3888(SB)/4, $0x3f76384f
+DATA constantsAVX512<>+3892(SB)/4, $0x3f76384f
+DATA constantsAVX512<>+3896(SB)/4, $0x3f76384f
+DATA constantsAVX512<>+3900(SB)/4, $0x3f76384f
+DATA constantsAVX512<>+3904(SB)/4, $0x4038aa3b
+DATA constantsAVX512<>+3908(SB)/4, $0x4038aa3b
+DATA constantsAVX512<>+3912(SB)/4, $0x4038aa3b
+DATA constantsAVX512<>+3916(SB)/4, $0x4038aa3b
+DATA constantsAVX512<>+3920(SB)/4, $0x4038aa3b
+DATA constantsAVX512<>+3924(SB)/4, $0x4038aa3b
+DATA constantsAVX512<>+3928(SB)/4, $0x4038aa3b
+DATA constantsAVX512<>+3932(SB)/4, $0x4038aa3b
+DATA constantsAVX512<>+3936(SB)/4, $0x4038aa3b
+DATA constantsAVX512<>+3940(SB)/4, $0x4038aa3b
+DATA constantsAVX512<>+3944(SB)/4, $0x4038aa3b
+DATA constantsAVX512<>+3948(SB)/4, $0x4038aa3b
+DATA constantsAVX512<>+3952(SB)/4, $0x4038aa3b
+DATA constantsAVX512<>+3956(SB)/4, $0x4038aa3b
+DATA constantsAVX512<>+3960(SB)/4, $0x4038aa3b
+DATA constantsAVX512<>+3964(SB)/4, $0x4038aa3b
+DATA constantsAVX512<>+3968(SB)/4, $0xd2511f53
+DATA constantsAVX512<>+3972(SB)/4, $0xd2511f53
+DATA constantsAVX512<>+3976(SB)/4, $0xd2511f53
+DATA constantsAVX512<>+3980(SB)/4, $0xd2511f53
+DATA constantsAVX512<>+3984(SB)/4, $0xd2511f53
+DATA constantsAVX512<>+3988(SB)/4, $0xd2511f53
+DATA constantsAVX512<>+3992(SB)/4, $0xd2511f53
+DATA constantsAVX512<>+3996(SB)/4, $0xd2511f53
+DATA constantsAVX512<>+4000(SB)/4, $0xd2511f53
+DATA constantsAVX512<>+4004(SB)/4, $0xd2511f53
+DATA constantsAVX512<>+4008(SB)/4, $0xd2511f53
+DATA constantsAVX512<>+4012(SB)/4, $0xd2511f53
+DATA constantsAVX512<>+4016(SB)/4, $0xd2511f53
+DATA constantsAVX512<>+4020(SB)/4, $0xd2511f53
+DATA constantsAVX512<>+4024(SB)/4, $0xd2511f53
+DATA constantsAVX512<>+4028(SB)/4, $0xd2511f53
+DATA constantsAVX512<>+4032(SB)/4, $0xcd9e8d57
+DATA constantsAVX512<>+4036(SB)/4, $0xcd9e8d57
+DATA constantsAVX512<>+4040(SB)/4, $0xcd9e8d57
+DATA constantsAVX512<>+4044(SB)/4, $0xcd9e8d57
+DATA constantsAVX512<>+4048(SB)/4, $0xcd9e8d57
+DATA constantsAVX512<>+4052(SB)/4, $0xcd9e8d57
+DATA constantsAVX512<>+4056(SB)/4, $0xcd9e8d57
+DATA constantsAVX512<>+4060(SB)/4, $0xcd9e8d57
+DATA constantsAVX512<>+4064(SB)/4, $0xcd9e8d57
+DATA constantsAVX512<>+4068(SB)/4, $0xcd9e8d57
+DATA constantsAVX512<>+4072(SB)/4, $0xcd9e8d57
+DATA constantsAVX512<>+4076(SB)/4, $0xcd9e8d57
+DATA constantsAVX512<>+4080(SB)/4, $0xcd9e8d57
+DATA constantsAVX512<>+4084(SB)/4, $0xcd9e8d57
+DATA constantsAVX512<>+4088(SB)/4, $0xcd9e8d57
+DATA constantsAVX512<>+4092(SB)/4, $0xcd9e8d57
+DATA constantsAVX512<>+4096(SB)/4, $0x9e3779b9
+DATA constantsAVX512<>+4100(SB)/4, $0x9e3779b9
+DATA constantsAVX512<>+4104(SB)/4, $0x9e3779b9
+DATA constantsAVX512<>+4108(SB)/4, $0x9e3779b9
+DATA constantsAVX512<>+4112(SB)/4, $0x9e3779b9
+DATA constantsAVX512<>+4116(SB)/4, $0x9e3779b9
+DATA constantsAVX512<>+4120(SB)/4, $0x9e3779b9
+DATA constantsAVX512<>+4124(SB)/4, $0x9e3779b9
+DATA constantsAVX512<>+4128(SB)/4, $0x9e3779b9
+DATA constantsAVX512<>+4132(SB)/4, $0x9e3779b9
+DATA constantsAVX512<>+4136(SB)/4, $0x9e3779b9
+DATA constantsAVX512<>+4140(SB)/4, $0x9e3779b9
+DATA constantsAVX512<>+4144(SB)/4, $0x9e3779b9
+DATA constantsAVX512<>+4148(SB)/4, $0x9e3779b9
+DATA constantsAVX512<>+4152(SB)/4, $0x9e3779b9
+DATA constantsAVX512<>+4156(SB)/4, $0x9e3779b9
+DATA constantsAVX512<>+4160(SB)/4, $0xbb67ae85
+DATA constantsAVX512<>+4164(SB)/4, $0xbb67ae85
+DATA constantsAVX512<>+4168(SB)/4, $0xbb67ae85
+DATA constantsAVX512<>+4172(SB)/4, $0xbb67ae85
+DATA constantsAVX512<>+4176(SB)/4, $0xbb67ae85
+DATA constantsAVX512<>+4180(SB)/4, $0xbb67ae85
+DATA constantsAVX512<>+4184(SB)/4, $0xbb67ae85
+DATA constantsAVX512<>+4188(SB)/4, $0xbb67ae85
+DATA constantsAVX512<>+4192(SB)/4, $0xbb67ae85
+DATA constantsAVX512<>+4196(SB)/4, $0xbb67ae85
+DATA constantsAVX512<>+4200(SB)/4, $0xbb67ae85
+DATA constantsAVX512<>+4204(SB)/4, $0xbb67ae85
+DATA constantsAVX512<>+4208(SB)/4, $0xbb67ae85
+DATA constantsAVX512<>+4212(SB)/4, $0xbb67ae85
+DATA constantsAVX512<>+4216(SB)/4, $0xbb67ae85
+DATA constantsAVX512<>+4220(SB)/4, $0xbb67ae85
+DATA constantsAVX512<>+4224(SB)/4, $0x00000008
+DATA constantsAVX512<>+4228(SB)/4, $0x00000008
+DATA constantsAVX512<>+4232(SB)/4, $0x00000008
+DATA constantsAVX512<>+4236(SB)/4, $0x00000008
+DATA constantsAVX512<>+4240(SB)/4, $0x00000008
+DATA constantsAVX512<>+4244(SB)/4, $0x00000008
+DATA constantsAVX512<>+4248(SB)/4, $0x00000008
+DATA constantsAVX512<>+4252(SB)/4, $0x00000008
+DATA constantsAVX512<>+4256(SB)/4, $0x00000008
+DATA constantsAVX512<>+4260(SB)/4, $0x00000008
+DATA constantsAVX512<>+4264(SB)/4, $0x00000008
+DATA constantsAVX512<>+4268(SB)/4, $0x00000008
+DATA constantsAVX512<>+4272(SB)/4, $0x00000008
+DATA constantsAVX512<>+4276(SB)/4, $0x00000008
+DATA constantsAVX512<>+4280(SB)/4, $0x00000008
+DATA constantsAVX512<>+4284(SB)/4, $0x00000008
+GLOBL constantsAVX512<>(SB), RODATA|NOPTR, $4288

@@ -18,7 +18,12 @@ type GemmArgs struct {
 	C   []float32
 	LDC int
 
-	// Packed is B as [PackB] lays it out; nil where there is only B.
+	// BF16 rounds A and B to bf16 before they are multiplied. The products are
+	// added up in float32.
+	BF16 bool
+
+	// Packed is B as [PackB] lays it out for the same BF16; nil where there is
+	// only B.
 	Packed []float32
 
 	Accumulate bool // add to C instead of overwriting it
@@ -74,14 +79,14 @@ func checkMatrix(kernel, name string, have, rows, cols, ld int) error {
 }
 
 const (
-	maxKC    = 768 // largest depth of a block
+	maxKC    = 768 // largest depth of a block, in lanes
 	skinnyM  = 8   // up to so many rows, B is read in place
 	inPlaceM = 32  // the same for a B that is not transposed
 )
 
-// depthBlock divides K into equal blocks of at most maxKC.
-func depthBlock(k int) int {
-	blocks := max(1, ceil(k, maxKC))
+// depthBlock divides K into equal blocks of at most maxKC lanes.
+func (f format) depthBlock(k int) int {
+	blocks := max(1, ceil(f.lanes(k), maxKC))
 	return min(((k+blocks-1)/blocks+15)&^15, k)
 }
 
@@ -90,13 +95,13 @@ func depthBlock(k int) int {
 // packs the strip of B that it is about to use into its own cache, so that no
 // packed B goes through memory, and no worker waits for another. A is read in
 // place, or packed once if it is transposed. A product of few rows reads B in
-// place, too.
+// place, too, unless it must be rounded.
 func Gemm(p *Pool, g GemmArgs) {
 	switch {
 	case g.M <= 0 || g.N <= 0:
 	case g.K <= 0:
 		gemmEmpty(&g)
-	case g.Packed == nil && (g.M <= skinnyM || g.M <= inPlaceM && !g.TransB):
+	case g.Packed == nil && !g.BF16 && (g.M <= skinnyM || g.M <= inPlaceM && !g.TransB):
 		gemmSkinny(p, &g)
 	default:
 		gemmBlocked(p, &g)

@@ -2,7 +2,7 @@ package kernel
 
 // BatchedGemmArgs describes Batch products of one shape. Product i uses A, B
 // and C from element i*StrideA, i*StrideB and i*StrideC on; a stride of 0
-// shares an operand. C must not be shared. Of the epilogue only Bias applies.
+// shares an operand. C must not be shared. Of the epilogue only Bias applies, and BF16 does not.
 type BatchedGemmArgs struct {
 	GemmArgs
 	Batch                     int

@@ -14,10 +14,13 @@ const (
 type blockTask struct {
 	g        GemmArgs
 	in       *inner
+	format   format
+	tile     tileFunc
 	workers  [][]float32
 	m0, rows int // the block of A
 	k0, kc   int
-	// Element (r, k) of the panel of A that starts at row i lies at
+	lanes    int // that kc takes
+	// Lane (r, k) of the panel of A that starts at row i lies at
 	// a[i*row+r*rs+k*ks].
 	a            []float32
 	row, rs, ks  int
@@ -26,16 +29,21 @@ type blockTask struct {
 
 func gemmBlocked(p *Pool, g *GemmArgs) {
 	t, in := &p.tasks.block, active.Load()
-	kc := depthBlock(g.K)
+	f := in.format(g.BF16)
+	kc := f.depthBlock(g.K)
 	mc := g.M
-	if g.TransA {
-		mc = packedA / (kc * panelA) * in.mr
+	if g.TransA || f != plain {
+		mc = packedA / (f.lanes(kc) * panelA) * in.mr
 	}
-	*t = blockTask{g: *g, in: in, workers: p.scratch.workers}
+	*t = blockTask{g: *g, in: in, format: f, tile: in.tile, workers: p.scratch.workers}
+	if f == paired {
+		t.tile = in.pairs.tile
+	}
 	for t.m0 = 0; t.m0 < g.M; t.m0 += mc {
 		t.rows = min(mc, g.M-t.m0)
 		for t.k0 = 0; t.k0 < g.K; t.k0 += kc {
 			t.kc = min(kc, g.K-t.k0)
+			t.lanes = f.lanes(t.kc)
 			t.placeA(p)
 			p.run(t.divide(p.Threads()), 1, t)
 		}
@@ -43,22 +51,29 @@ func gemmBlocked(p *Pool, g *GemmArgs) {
 	*t = blockTask{}
 }
 
-// placeA says where the block of A lies, and packs it if it is transposed.
+// placeA says where the block of A lies, and copies it if it is transposed or
+// must be rounded.
 func (t *blockTask) placeA(p *Pool) {
 	g := &t.g
-	if !g.TransA {
+	switch {
+	case g.TransA: // panels are panelA wide but mr rows apart
+		t.a, t.row, t.rs, t.ks = p.scratch.a, 0, 1, panelA
+		pack := &p.tasks.pack
+		*pack = packTask{
+			in: t.in, format: t.format, dst: t.a, src: g.A[t.k0*g.LDA+t.m0:], lds: g.LDA,
+			rows: t.kc, cols: t.rows,
+		}
+		p.run(ceil(t.kc, packDepth), 1, pack)
+		*pack = packTask{}
+	case t.format != plain:
+		t.a, t.row, t.rs, t.ks = p.scratch.a, t.lanes, t.lanes, 1
+		round := &p.tasks.round
+		*round = roundTask{t.in, t.format, t.a, g.A[t.m0*g.LDA+t.k0:], g.LDA, t.kc}
+		p.run(t.rows, max(1, chunk/t.kc), round)
+		*round = roundTask{}
+	default:
 		t.a, t.row, t.rs, t.ks = g.A[t.m0*g.LDA+t.k0:], g.LDA, g.LDA, 1
-		return
 	}
-	pack := &p.tasks.pack
-	*pack = packTask{
-		dst: p.scratch.a, src: g.A[t.k0*g.LDA+t.m0:], lds: g.LDA,
-		rows: t.kc, cols: t.rows, step: t.in.mr, in: t.in,
-	}
-	p.run(ceil(t.kc, packDepth), 1, pack)
-	*pack = packTask{}
-	// Panels are panelA wide but mr rows apart.
-	t.a, t.row, t.rs, t.ks = p.scratch.a, 0, 1, panelA
 }
 
 // divide chooses the claims' size and returns their number. It changes who
@@ -66,10 +81,10 @@ func (t *blockTask) placeA(p *Pool) {
 func (t *blockTask) divide(threads int) int {
 	panels := ceil(t.g.N, t.in.nr)
 	strip := stripMost
-	if t.rows <= shortRows {
+	if t.rows <= shortRows || t.format == paired { // its pairs, and the next one's float32
 		strip = stripShort
 	}
-	t.width, t.parts = min(max(1, strip/(t.kc*t.in.nr)), panels), 1
+	t.width, t.parts = min(max(1, strip/(t.lanes*t.in.nr)), panels), 1
 	for threads > 1 && ceil(panels, t.width)*t.parts < minClaims*threads {
 		switch {
 		case t.width > 1 && t.rows/t.parts < 4*t.width*t.in.nr:
@@ -117,7 +132,7 @@ func (t *blockTask) compute(buffer []float32, col, next, from, to int) {
 			if last && g.Bias != nil {
 				bias = g.Bias[col+j:]
 			}
-			t.in.tile(t.kc, a, t.rs, t.ks, b[j*t.kc:], nr, g.C[(t.m0+i)*g.LDC+col+j:], g.LDC, rows, min(nr, cols-j), accumulate, bias)
+			t.tile(t.lanes, a, t.rs, t.ks, b[j*t.lanes:], nr, g.C[(t.m0+i)*g.LDC+col+j:], g.LDC, rows, min(nr, cols-j), accumulate, bias)
 		}
 		if last {
 			g.finish(t.in, g.C, g.LDC, t.m0+i, col, rows, cols)
@@ -128,19 +143,19 @@ func (t *blockTask) compute(buffer []float32, col, next, from, to int) {
 // panel is the block of A from row i on.
 func (t *blockTask) panel(i int) []float32 {
 	if t.row == 0 {
-		return t.a[i/t.in.mr*t.kc*panelA:]
+		return t.a[i/t.in.mr*t.lanes*panelA:]
 	}
 	return t.a[i*t.row:]
 }
 
-// strip gives cols columns of B from col on as panels [kc, nr].
+// strip gives cols columns of B from col on as panels [lanes, nr].
 func (t *blockTask) strip(buffer []float32, col, cols int) []float32 {
 	g, nr := &t.g, t.in.nr
 	if g.Packed != nil {
-		return g.Packed[t.k0*ceil(g.N, nr)*nr+col*t.kc:]
+		return g.Packed[t.format.lanes(t.k0)*ceil(g.N, nr)*nr+col*t.lanes:]
 	}
 	for j := 0; j < cols; j += nr {
-		t.in.packB(buffer[j*t.kc:], g, t.k0, t.kc, col+j, min(nr, cols-j))
+		t.in.packB(buffer[j*t.lanes:], g, t.format, t.k0, t.kc, col+j, min(nr, cols-j))
 	}
 	return buffer
 }

@@ -4,15 +4,15 @@ package kernel
 // streams as the processor prefetches.
 const packDepth = 8
 
-// packTask copies src [rows, cols] into panels [rows, panelA] of step columns
-// each, packDepth rows a claim. What a panel has beyond the matrix is never
-// read.
+// packTask copies src [rows, cols] into panels [rows, panelA] of mr columns
+// each, packDepth rows a claim; pairs take half of the rows. What a panel has
+// beyond the matrix is never read.
 type packTask struct {
+	in         *inner
+	format     format
 	dst, src   []float32
 	lds        int
 	rows, cols int
-	step       int
-	in         *inner
 }
 
 func (t *packTask) run(_, lo, hi int) {
@@ -23,16 +23,59 @@ func (t *packTask) run(_, lo, hi int) {
 
 // pack copies n rows from row k on.
 func (t *packTask) pack(k, n int) {
-	whole := 0
+	if t.format == paired {
+		t.packPairs(k, n)
+		return
+	}
+	whole, step := 0, t.in.mr
 	if t.in.splitRows != nil {
 		whole = t.cols / panelA
 		t.in.splitRows(t.dst[k*panelA:], t.rows*panelA, t.src[k*t.lds:], t.lds, n, whole)
 	}
-	for j := whole * panelA; j < t.cols; j += t.step {
-		panel := t.dst[(j/t.step*t.rows+k)*panelA:][:n*panelA]
+	for j := whole * panelA; j < t.cols; j += step {
+		panel := t.dst[(j/step*t.rows+k)*panelA:][:n*panelA]
 		from := t.src[k*t.lds+j:]
 		for r := range n {
-			copy(panel[r*panelA:], from[r*t.lds:][:min(t.step, t.cols-j)])
+			copy(panel[r*panelA:], from[r*t.lds:][:min(step, t.cols-j)])
+		}
+	}
+	if t.format == rounded {
+		for j := 0; j < t.cols; j += step {
+			panel := t.dst[(j/step*t.rows+k)*panelA:][:n*panelA]
+			t.in.roundBF16(panel, panel)
+		}
+	}
+}
+
+// packPairs is pack for pairs of rows.
+func (t *packTask) packPairs(k, n int) {
+	lanes, whole := ceil(t.rows, 2), 0
+	if n%2 == 0 {
+		whole = t.cols / panelA &^ 1
+		t.in.pairs.split(t.dst[k/2*panelA:], lanes*panelA, t.src[k*t.lds:], t.lds, n, whole)
+	}
+	for j := whole * panelA; j < t.cols; j += panelA {
+		t.in.pairs.columns(t.dst[(j/panelA*lanes+k/2)*panelA:], panelA, t.src[k*t.lds+j:], t.lds, n, min(panelA, t.cols-j))
+	}
+}
+
+// roundTask copies rows of src, rounded, one after the other.
+type roundTask struct {
+	in       *inner
+	format   format
+	dst, src []float32
+	lds      int
+	cols     int
+}
+
+func (t *roundTask) run(_, lo, hi int) {
+	lanes := t.format.lanes(t.cols)
+	for i := lo; i < hi; i++ {
+		dst, src := t.dst[i*lanes:][:lanes], t.src[i*t.lds:][:t.cols]
+		if t.format == paired {
+			t.in.pairs.row(dst, src)
+		} else {
+			t.in.roundBF16(dst, src)
 		}
 	}
 }
@@ -51,10 +94,14 @@ func (in *inner) prefetchB(g *GemmArgs, k0, kc, col, cols, part, parts int) {
 }
 
 // packB copies op(B)'s rows from k0 and columns from col on into a panel
-// [kc, nr].
-func (in *inner) packB(dst []float32, g *GemmArgs, k0, kc, col, cols int) {
+// [kc, nr], or [pairs of kc, nr].
+func (in *inner) packB(dst []float32, g *GemmArgs, f format, k0, kc, col, cols int) {
 	nr := in.nr
 	switch {
+	case f == paired && g.TransB:
+		in.pairs.transpose(dst, nr, g.B[col*g.LDB+k0:], g.LDB, cols, kc)
+	case f == paired:
+		in.pairs.columns(dst, nr, g.B[k0*g.LDB+col:], g.LDB, kc, cols)
 	case g.TransB:
 		in.transpose(dst, nr, g.B[col*g.LDB+k0:], g.LDB, cols, kc)
 	case cols == nr:
@@ -63,6 +110,9 @@ func (in *inner) packB(dst []float32, g *GemmArgs, k0, kc, col, cols int) {
 		for k := range kc {
 			copy(dst[k*nr:], g.B[(k0+k)*g.LDB+col:][:cols])
 		}
+	}
+	if f == rounded {
+		in.roundBF16(dst[:kc*nr], dst[:kc*nr])
 	}
 }
 
@@ -90,12 +140,13 @@ func PackB(p *Pool, dst []float32, g GemmArgs) {
 }
 
 func (t *packBTask) run(_, lo, hi int) {
-	g, nr, kc := &t.g, t.in.nr, depthBlock(t.g.K)
+	g, nr, f := &t.g, t.in.nr, t.in.format(t.g.BF16)
+	kc := f.depthBlock(g.K)
 	panels := ceil(g.N, nr)
 	for i := lo; i < hi; i++ {
 		for k0 := 0; k0 < g.K; k0 += kc {
 			depth := min(kc, g.K-k0)
-			t.in.packB(t.dst[k0*panels*nr+i*nr*depth:], g, k0, depth, i*nr, min(nr, g.N-i*nr))
+			t.in.packB(t.dst[f.lanes(k0)*panels*nr+i*nr*f.lanes(depth):], g, f, k0, depth, i*nr, min(nr, g.N-i*nr))
 		}
 	}
 }

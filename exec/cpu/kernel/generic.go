@@ -23,6 +23,8 @@ var genericInner = &inner{
 	product: productTiles(tileGeneric, genericTile, genericTile), columnMax: columnMaxGeneric, columnPower: columnPowerGeneric, columnGrad: columnGradGeneric,
 	columnHide: columnHideGeneric, log2: each(log2Generic), rowScale: rowScaleGeneric, pairDots: pairDotsGeneric,
 
+	roundBF16: each(roundBF16Generic),
+
 	mulAdds: mulAddsGeneric, chains: len(starts), triad: triadGeneric,
 }
 

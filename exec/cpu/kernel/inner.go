@@ -53,6 +53,11 @@ type inner struct {
 	rowScale    func(y []float32, ldy int, x []float32, ldx, cols int, factors []float32)
 	pairDots    func(out, x []float32, ldx int, y []float32, ldy, cols int)
 
+	// pairs are the loops for bf16, nil where the processor lacks them; roundBF16
+	// rounds to bf16.
+	pairs     *pairLoops
+	roundBF16 func(y, x []float32)
+
 	// mulAdds runs n rounds of z = z x + y on chains numbers, zero at first,
 	// and gives their sum.
 	mulAdds func(n int, x, y float32) float32

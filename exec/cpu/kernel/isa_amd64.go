@@ -14,6 +14,12 @@ func available() []*inner {
 	return append(sets, genericInner)
 }
 
+func init() {
+	if cpu.X86.HasAVX512BF16 {
+		avx512Inner.pairs = avx512Pairs
+	}
+}
+
 var avx512Inner = &inner{
 	isa: AVX512, mr: 8, nr: 48,
 	tile: tileAVX512, dots: dotsAVX512, transpose: transposeAVX512Blocks, copyPanel: copyPanelAVX512Rows,
@@ -34,6 +40,8 @@ var avx512Inner = &inner{
 
 	product: productAVX512, columnMax: columnMaxAVX512, columnPower: columnPowerAVX512, columnGrad: columnGradAVX512,
 	columnHide: hideBlock(columnHideAVX512), log2: log2AVX512, rowScale: scaleRows(rowScaleAVX512), pairDots: dotPairs(pairDotsAVX512),
+
+	roundBF16: roundBF16AVX512,
 
 	mulAdds: mulAddsAVX512, chains: 384, triad: triadAVX512,
 }
@@ -58,6 +66,8 @@ var avx2Inner = &inner{
 
 	product: productTiles(tileAVX2, 6, 16), columnMax: columnMaxAVX2, columnPower: columnPowerAVX2, columnGrad: columnGradAVX2,
 	columnHide: hideBlock(columnHideAVX2), log2: log2AVX2, rowScale: scaleRows(rowScaleAVX2), pairDots: dotPairs(pairDotsAVX2),
+
+	roundBF16: roundBF16AVX2,
 
 	mulAdds: mulAddsAVX2, chains: 96, triad: triadAVX2,
 }

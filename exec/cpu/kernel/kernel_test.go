@@ -17,16 +17,19 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // and with three, and wants the same bits.
 func check(t *testing.T, property func(t *rapid.T) (run func(p *Pool) [][]float32, verify func(t *rapid.T, got [][]float32))) {
 	t.Helper()
+	checkSets(t, available(), property)
+}
+
+// checkSets is check for certain sets of inner loops.
+func checkSets(t *testing.T, sets []*inner, property func(t *rapid.T) (run func(p *Pool) [][]float32, verify func(t *rapid.T, got [][]float32))) {
+	t.Helper()
 	one, three := NewPool(1), NewPool(3)
 	defer one.Close()
 	defer three.Close()
-	best := ActiveISA()
-	defer SetISA(best)
-	for _, isa := range ISAs() {
-		t.Run(string(isa), func(t *testing.T) {
-			if err := SetISA(isa); err != nil {
-				t.Fatal(err)
-			}
+	defer active.Store(active.Load())
+	for _, in := range sets {
+		t.Run(string(in.isa), func(t *testing.T) {
+			active.Store(in)
 			rapid.Check(t, func(t *rapid.T) {
 				run, verify := property(t)
 				got := run(one)

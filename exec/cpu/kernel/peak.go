@@ -27,21 +27,44 @@ func MulAdds(p *Pool, isa ISA, rounds int, x, y float32) (flops, sum float64, er
 	if err != nil || rounds <= 0 {
 		return 0, 0, err
 	}
+	sum = peakSum(p, in.mulAdds, rounds, x, y)
+	return 2 * float64(rounds) * float64(in.chains), sum, nil
+}
+
+// peakSum runs f in ranges of rounds.
+func peakSum(p *Pool, f func(n int, x, y float32) float32, rounds int, x, y float32) (sum float64) {
+	if rounds <= 0 {
+		return 0
+	}
 	grain := max(peakRounds, ceil(rounds, sumChunks))
 	t := &p.tasks.peak
-	*t = peakTask{in.mulAdds, x, y, grain, rounds, p.scratch.sums}
+	*t = peakTask{f, x, y, grain, rounds, p.scratch.sums}
 	p.run(ceil(rounds, grain), 1, t)
 	*t = peakTask{}
 	for _, s := range p.scratch.sums[:ceil(rounds, grain)] {
 		sum += s
 	}
-	return 2 * float64(rounds) * float64(in.chains), sum, nil
+	return sum
 }
 
 func (t *peakTask) run(_, lo, hi int) {
 	for i := lo; i < hi; i++ {
 		t.sums[i] = float64(t.f(min(t.grain, t.size-i*t.grain), t.x, t.y))
 	}
+}
+
+// MulAddsBF16 is [MulAdds] for bf16: it runs rounds of z = z + x y + x y on
+// float32 numbers z, x and y rounded to bf16, four operations a number and round.
+// The error is an [*ISAError] where the instruction set in use has none of it.
+func MulAddsBF16(p *Pool, rounds int, x, y float32) (flops, sum float64, err error) {
+	pairs := active.Load().pairs
+	if pairs == nil {
+		return 0, 0, &ISAError{"avx512_bf16", ISAs()}
+	}
+	xx, yy := pairOf(x, x), pairOf(y, y)
+	loop := func(n int, _, _ float32) float32 { return pairs.mulAdds(n, &xx, &yy) }
+	sum = peakSum(p, loop, rounds, x, y)
+	return 4 * float64(max(rounds, 0)) * float64(pairs.chains), sum, nil
 }
 
 type sumTask struct {

@@ -46,6 +46,7 @@ type tasks struct {
 	ranges   rangeTask
 	block    blockTask
 	pack     packTask
+	round    roundTask
 	packB    packBTask
 	skinny   skinnyTask
 	batched  batchedTask

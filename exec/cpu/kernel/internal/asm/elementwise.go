@@ -13,6 +13,7 @@ func (s *set) elementwise() {
 	s.unary("geluTanh", "is GELU by tanh.", s.geluTanh)
 	s.unary("geluErf", "is GELU by the error function.", s.geluErf)
 	s.unary("silu", "sets y = x sigmoid(x).", s.silu)
+	s.unary("roundBF16", "sets y to x rounded to bf16.", s.roundBF16)
 
 	s.gradient("geluTanhGrad", "is the gradient of geluTanh.", s.geluTanhSlope)
 	s.gradient("geluErfGrad", "is the gradient of geluErf.", s.geluErfSlope)

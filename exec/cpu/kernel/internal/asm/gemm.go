@@ -21,11 +21,11 @@ func (s *set) microKernels() {
 	for _, r := range rows {
 		for n := vectors; n > 0; n-- {
 			if s.wide {
-				s.tile(r, n, true)
+				s.tile("tile", r, n, true)
 				continue
 			}
-			s.tile(r, n, false)
-			s.tile(r, n, true)
+			s.tile("tile", r, n, false)
+			s.tile("tile", r, n, true)
 		}
 	}
 }
@@ -35,7 +35,7 @@ func (s *set) microKernels() {
 type micro struct {
 	s             *set
 	rows, vectors int
-	masked        bool
+	masked, pairs bool
 	sums          []reg.VecPhysical // row by row
 	b             []reg.VecPhysical // one row of B
 	spare         []reg.VecPhysical // broadcast elements of A
@@ -51,9 +51,10 @@ var (
 	regMask, regTail      = reg.K1, reg.R15
 )
 
-func (s *set) tile(rows, vectors int, masked bool) {
-	m := &micro{s: s, rows: rows, vectors: vectors, masked: masked, sums: s.physical(0, rows*vectors)}
-	name := fmt.Sprintf("tile%dx%d", rows, vectors*s.lanes)
+// tile writes the micro-kernel of float32, "tile", or of pairs, "pairTile".
+func (s *set) tile(name string, rows, vectors int, masked bool) {
+	m := &micro{s: s, rows: rows, vectors: vectors, masked: masked, pairs: name == "pairTile", sums: s.physical(0, rows*vectors)}
+	name += fmt.Sprintf("%dx%d", rows, vectors*s.lanes)
 	if s.wide {
 		m.b, m.spare = s.physical(24, vectors), s.physical(27, 5)
 	} else {
@@ -170,7 +171,11 @@ func (m *micro) step() {
 		x := m.spare[r%len(m.spare)]
 		VBROADCASTSS(a, x)
 		for v, b := range m.b {
-			VFMADD231PS(x, b, m.sums[r*m.vectors+v])
+			if m.pairs {
+				dotProducts.emit(x, b, m.sums[r*m.vectors+v])
+			} else {
+				VFMADD231PS(x, b, m.sums[r*m.vectors+v])
+			}
 		}
 	}
 	ADDQ(regKS, regA)

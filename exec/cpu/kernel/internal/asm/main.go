@@ -44,8 +44,10 @@ func emit(s *set) {
 	s.attention()
 	s.adamW()
 	s.dropout()
+	s.pairKernels()
 	s.peaks()
 	s.writeBlocks()
 	s.writeHideTable()
+	s.writePairOrder()
 	s.writeConstants()
 }

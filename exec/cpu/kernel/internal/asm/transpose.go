@@ -10,7 +10,7 @@ import (
 func (s *set) transposes() {
 	s.transpose8()
 	if s.wide {
-		s.transpose16()
+		s.transpose16("transpose16", false)
 	}
 }
 
@@ -68,64 +68,74 @@ func fourRows(base, ld, ld3 reg.Register) [4]Mem {
 	}
 }
 
-// transpose16 is transpose8 for 16 rows and blocks of 16 columns.
-func (s *set) transpose16() {
-	s.function("transpose16", transposeSignature, "sets dst[c*ldd+r] = src[r*lds+c] for r < 16, c < 16*blocks; strides in bytes.")
-	n, src, dst := Load(Param("blocks"), GP64()), Load(Param("src"), GP64()), Load(Param("dst"), GP64())
-	lds, ldd := Load(Param("lds"), GP64()), Load(Param("ldd"), GP64())
-	lds3, ldd3, at := GP64(), GP64(), GP64()
+// transpose16 writes transpose8 for 16 rows and blocks of 16 columns, or, of
+// pairs, of 16 pairs made of 32 columns.
+func (s *set) transpose16(name string, pairs bool) {
+	doc := "sets dst[c*ldd+r] = src[r*lds+c] for r < 16, c < 16*blocks; strides in bytes."
+	width := 64
+	if pairs {
+		doc = "sets dst[c*ldd+r] to the pair of src[r*lds+2c] and the next for r < 16, c < 16*blocks; strides in bytes."
+		width = 128
+	}
+	s.function(name, transposeSignature, doc)
+	n, src, dst, lds, ldd := reg.RCX, reg.RSI, reg.RDI, reg.R8, reg.R9
+	lds3, ldd3, at := reg.R10, reg.R11, reg.RAX
+	Load(Param("blocks"), n)
+	Load(Param("src"), src)
+	Load(Param("lds"), lds)
+	Load(Param("dst"), dst)
+	Load(Param("ldd"), ldd)
 	LEAQ(Mem{Base: lds, Index: lds, Scale: 2}, lds3)
 	LEAQ(Mem{Base: ldd, Index: ldd, Scale: 2}, ldd3)
-	z := func(n int) (x []reg.VecVirtual) {
-		for range n {
-			x = append(x, ZMM())
-		}
-		return x
-	}
+	x, y := s.physical(0, 16), s.physical(16, 16) // each step goes from one to the other
 	Label("loop")
 	MOVQ(src, at)
-	row, pair, quad, mixed, out := z(16), z(16), z(16), z(16), z(16)
 	for g := range 4 {
 		for i, m := range fourRows(at, lds, lds3) {
-			VMOVUPS(m, row[4*g+i])
+			row := x[4*g+i]
+			VMOVUPS(m, row)
+			if pairs {
+				VMOVUPS(m.Offset(64), y[i])
+				toPairs.emit(row, y[i], row)
+			}
 		}
 		if g < 3 {
 			LEAQ(Mem{Base: at, Index: lds, Scale: 4}, at)
 		}
 	}
 	for p := range 8 {
-		VUNPCKLPS(row[2*p+1], row[2*p], pair[2*p])
-		VUNPCKHPS(row[2*p+1], row[2*p], pair[2*p+1])
+		VUNPCKLPS(x[2*p+1], x[2*p], y[2*p])
+		VUNPCKHPS(x[2*p+1], x[2*p], y[2*p+1])
 	}
-	// quad[4g+c], lane l: rows 4g to 4g+3 of column 4l+c.
+	// x[4g+c], lane l: rows 4g to 4g+3 of column 4l+c.
 	for g := range 4 {
 		b := 4 * g
-		VUNPCKLPD(pair[b+2], pair[b], quad[b])
-		VUNPCKHPD(pair[b+2], pair[b], quad[b+1])
-		VUNPCKLPD(pair[b+3], pair[b+1], quad[b+2])
-		VUNPCKHPD(pair[b+3], pair[b+1], quad[b+3])
+		VUNPCKLPD(y[b+2], y[b], x[b])
+		VUNPCKHPD(y[b+2], y[b], x[b+1])
+		VUNPCKLPD(y[b+3], y[b+1], x[b+2])
+		VUNPCKHPD(y[b+3], y[b+1], x[b+3])
 	}
 	// Even and odd lanes of two groups, then of all four.
 	const even, odd = U8(0x88), U8(0xDD)
 	for c := range 4 {
-		VSHUFF32X4(even, quad[4+c], quad[c], mixed[c])
-		VSHUFF32X4(odd, quad[4+c], quad[c], mixed[4+c])
-		VSHUFF32X4(even, quad[12+c], quad[8+c], mixed[8+c])
-		VSHUFF32X4(odd, quad[12+c], quad[8+c], mixed[12+c])
+		VSHUFF32X4(even, x[4+c], x[c], y[c])
+		VSHUFF32X4(odd, x[4+c], x[c], y[4+c])
+		VSHUFF32X4(even, x[12+c], x[8+c], y[8+c])
+		VSHUFF32X4(odd, x[12+c], x[8+c], y[12+c])
 	}
 	for c := range 4 {
-		VSHUFF32X4(even, mixed[8+c], mixed[c], out[c])
-		VSHUFF32X4(odd, mixed[8+c], mixed[c], out[8+c])
-		VSHUFF32X4(even, mixed[12+c], mixed[4+c], out[4+c])
-		VSHUFF32X4(odd, mixed[12+c], mixed[4+c], out[12+c])
+		VSHUFF32X4(even, y[8+c], y[c], x[c])
+		VSHUFF32X4(odd, y[8+c], y[c], x[8+c])
+		VSHUFF32X4(even, y[12+c], y[4+c], x[4+c])
+		VSHUFF32X4(odd, y[12+c], y[4+c], x[12+c])
 	}
 	for g := range 4 {
 		for i, m := range fourRows(dst, ldd, ldd3) {
-			VMOVUPS(out[4*g+i], m)
+			VMOVUPS(x[4*g+i], m)
 		}
 		LEAQ(Mem{Base: dst, Index: ldd, Scale: 4}, dst)
 	}
-	ADDQ(I32(64), src)
+	ADDQ(I32(int32(width)), src)
 	DECQ(n)
 	JNZ(LabelRef("loop"))
 	end()
