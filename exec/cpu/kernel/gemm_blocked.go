@@ -127,6 +127,9 @@ func (t *blockTask) compute(buffer []float32, col, next, from, to int) {
 			t.in.prefetchB(g, t.k0, t.kc, next, ahead, (i-from)/mr, ceil(to-from, mr))
 		}
 		a, rows := t.panel(i), min(mr, to-i)
+		if last {
+			g.prefetch(t.in, g.LDC, t.m0+i, col, rows, cols)
+		}
 		for j := 0; j < cols; j += nr {
 			var bias []float32
 			if last && g.Bias != nil {

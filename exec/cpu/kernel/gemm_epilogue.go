@@ -51,6 +51,20 @@ func (e *Epilogue) check(m, n, ldc int) error {
 // plain reports whether the micro-kernel, which adds the bias, does all.
 func (e *Epilogue) plain() bool { return e.Add == nil && e.Function == Identity && e.Saved == nil }
 
+// prefetch asks for what finish will touch besides C.
+func (e *Epilogue) prefetch(in *inner, ldc, row, col, rows, cols int) {
+	if in.prefetch == nil {
+		return
+	}
+	from := row*ldc + col
+	if e.Add != nil {
+		in.prefetch(e.Add[from:], ldc, rows, cols)
+	}
+	if e.Saved != nil {
+		in.prefetch(e.Saved[from:], ldc, rows, cols)
+	}
+}
+
 // finish does all but the bias to rows and cols of C from (row, col) on.
 func (e *Epilogue) finish(in *inner, c []float32, ldc, row, col, rows, cols int) {
 	if e.plain() {
