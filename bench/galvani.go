@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"time"
 
@@ -23,9 +22,6 @@ type galvani struct {
 }
 
 func newGalvani(w workload) (Runner, error) {
-	if w.Precision != "" {
-		return nil, fmt.Errorf("bench: Galvani does not compute in %q", w.Precision)
-	}
 	model, err := models.Build(w.config(), models.Options{Batch: w.Batch, Seq: w.Seq, Train: true})
 	if err != nil {
 		return nil, err
@@ -49,7 +45,7 @@ func newGalvani(w workload) (Runner, error) {
 
 // initialize makes the machine, and gives it its parameters and data.
 func (g *galvani) initialize(stage *graph.Stage) error {
-	program, err := exec.Compile(stage, g.backend, exec.Options{Train: true})
+	program, err := exec.Compile(stage, g.backend, exec.Options{Train: true, Precision: exec.Precision(g.Precision)})
 	if err != nil {
 		return err
 	}

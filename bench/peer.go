@@ -52,18 +52,32 @@ func self(kind string) peer {
 	}}
 }
 
+// plain is this program again, in fp32.
+func plain() peer {
+	p := self(ours)
+	open := p.open
+	return peer{ours + "-fp32", learnt, func(ctx context.Context, o TrainOptions, w workload) (source, error) {
+		w.Precision = ""
+		return open(ctx, o, w)
+	}}
+}
+
 // peersOf are the peers of a workload. python has torch, or is empty.
 func peersOf(o TrainOptions, w workload, python string) ([]peer, error) {
 	names := o.Peers
+	gorgonia := w.Label == small.Label && w.Precision == ""
 	switch {
-	case len(names) == 0 && w.Label == small.Label:
+	case len(names) == 0 && gorgonia:
 		names = []string{theirs}
-	case slices.Equal(names, []string{PeersUsual}) && w.Label == small.Label:
+	case slices.Equal(names, []string{PeersUsual}) && gorgonia:
 		names = []string{theirs, pytorch}
 	case slices.Equal(names, []string{PeersUsual}):
 		names = []string{pytorch}
 	}
 	var peers []peer
+	if w.Precision != "" {
+		peers = append(peers, plain())
+	}
 	for _, name := range names {
 		switch {
 		case name == PeersNone:

@@ -8,6 +8,8 @@ import (
 	"io"
 	"runtime"
 	"time"
+
+	"github.com/galvani-ml/galvani/exec"
 )
 
 // TrainOptions say what the suite train measures, and how long. Zero fields take
@@ -20,6 +22,7 @@ type TrainOptions struct {
 	Rounds      int           // turns each side takes; default 5
 	Steps       int           // a turn; default 3
 	Threads     int           // of each side; default as many as this process uses
+	Precision   string        // of our products by parameters, fp32 or bf16; default fp32
 	Profile     bool          // tell also where the time of our steps goes
 	SVG         string        // file to write a chart to; empty for none
 	JSON        bool          // one JSON object a line instead of tables
@@ -37,7 +40,8 @@ const warmup = 2
 
 // Train measures training steps on Galvani and its peers, and writes a [Result]
 // of each to stdout. The workload small is measured with and without the
-// optimizer's update. When ctx ends it stops at once.
+// optimizer's update; in bf16, beside ourselves in fp32. When ctx ends it stops at
+// once.
 func Train(ctx context.Context, o TrainOptions, stdout io.Writer) error {
 	if len(o.Workloads) == 0 {
 		o.Workloads = []string{small.Label}
@@ -53,6 +57,11 @@ func train(ctx context.Context, o TrainOptions, stdout io.Writer, workloads ...w
 	if o.Rounds < 0 || o.Steps < 0 || o.Threads < 0 || o.PeerTimeout < 0 {
 		return fmt.Errorf("bench: %d rounds, %d steps, %d threads, %v for a turn: none may be negative", o.Rounds, o.Steps, o.Threads, o.PeerTimeout)
 	}
+	switch exec.Precision(o.Precision) {
+	case "", exec.FP32, exec.BF16:
+	default:
+		return fmt.Errorf("bench: precision %q is unknown: use %s or %s", o.Precision, exec.FP32, exec.BF16)
+	}
 	o.Rounds, o.Steps = cmp.Or(o.Rounds, 5), cmp.Or(o.Steps, 3)
 	o.Threads = cmp.Or(o.Threads, runtime.GOMAXPROCS(0))
 	o.PeerTimeout = cmp.Or(o.PeerTimeout, defaultTimeout)
@@ -67,6 +76,9 @@ func train(ctx context.Context, o TrainOptions, stdout io.Writer, workloads ...w
 	}
 	var results []Result
 	for _, w := range workloads {
+		if exec.Precision(o.Precision) == exec.BF16 {
+			w.Precision = o.Precision
+		}
 		peers, err := peersOf(o, w, python)
 		if err != nil {
 			return err

@@ -38,6 +38,7 @@ type benchTrainCmd struct {
 	Rounds      int           `default:"5" help:"Turns that each side takes."`
 	Steps       int           `default:"3" help:"Steps a turn."`
 	Threads     int           `placeholder:"N" help:"Threads of each side. Default: one for each processor."`
+	Precision   string        `default:"fp32" enum:"fp32,bf16" help:"Of products by parameters: ${enum}. bf16 is measured beside fp32."`
 	Profile     bool          `help:"Also tell where the milliseconds of a step of Galvani's go."`
 	SVG         string        `name:"svg" placeholder:"FILE" help:"Write a chart too."`
 	JSON        bool          `help:"Print one JSON object a line."`
@@ -47,7 +48,7 @@ type benchTrainCmd struct {
 func (c *benchTrainCmd) Run(ctx context.Context, s *streams) error {
 	o := bench.TrainOptions{
 		Workloads: c.Workload, PeerTimeout: c.PeerTimeout, Rounds: c.Rounds, Steps: c.Steps, Threads: c.Threads,
-		Profile: c.Profile, SVG: c.SVG, JSON: c.JSON, Log: s.errs,
+		Precision: c.Precision, Profile: c.Profile, SVG: c.SVG, JSON: c.JSON, Log: s.errs,
 	}
 	switch {
 	case c.Peers.value != "":
