@@ -45,6 +45,29 @@ func TestTrain(t *testing.T) {
 	}
 }
 
+// TestPrecision measures bf16 beside fp32; both must learn.
+func TestPrecision(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	var out bytes.Buffer
+	if err := train(t.Context(), TrainOptions{Rounds: 2, Steps: 2, Threads: 1, JSON: true, Precision: "bf16"}, &out, tiny); err != nil {
+		t.Fatal(err)
+	}
+	var r Result
+	if err := json.NewDecoder(&out).Decode(&r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Name != "step-gpt-L2-C16-H2-T8-B2-V13-bf16" || len(r.Theirs) != 1 || r.Peers["galvani-fp32"] <= 0 {
+		t.Errorf("result %+v", r)
+	}
+	if r.Loss == r.Theirs["galvani-fp32"].Loss {
+		t.Errorf("both losses are %g: bf16 was not used", r.Loss)
+	}
+	err := train(t.Context(), TrainOptions{Precision: "fp8"}, &out, tiny)
+	if err == nil || !strings.Contains(err.Error(), `precision "fp8" is unknown`) {
+		t.Errorf("fp8 gives %v", err)
+	}
+}
+
 // TestContest measures fakes of known relation.
 func TestContest(t *testing.T) {
 	defer goleak.VerifyNone(t)
