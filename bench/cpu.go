@@ -35,7 +35,8 @@ type CPUOptions struct {
 // fastest. of_peak is the kernel's value over its limit with as many threads:
 //
 //   - of matrix products and attention, multiply-adds in registers with the
-//     instruction set in use (fma-fp32);
+//     instruction set in use (fma-fp32), or, of products of bf16, with its
+//     instructions for bf16 (fma-bf16), which are left out where there are none;
 //   - of vector kernels, the bandwidth of memory to a loop of their kind: one
 //     that only reads (memory-read), that writes elsewhere (memory-triad), or
 //     that writes in place (memory-update).

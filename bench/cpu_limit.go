@@ -10,16 +10,17 @@ import (
 type bound int
 
 const (
-	operations bound = iota // operations of the instruction set in use
-	reads                   // bytes read
-	streams                 // bytes read, and bytes written elsewhere
-	updates                 // bytes read, and as many written in their place
+	operations     bound = iota // operations of the instruction set in use
+	operationsBF16              // the same of its instructions for bf16, if it has some
+	reads                       // bytes read
+	streams                     // bytes read, and bytes written elsewhere
+	updates                     // bytes read, and as many written in their place
 	bounds
 )
 
 // unit is that of figures so bound.
 func (b bound) unit() string {
-	if b == operations {
+	if b == operations || b == operationsBF16 {
 		return "GFLOP/s"
 	}
 	return "GB/s"
@@ -35,6 +36,7 @@ func (s *cpuSuite) probes(a *arena) [bounds]job {
 	all := a.floats(3 * n)
 	return [bounds]job{
 		s.multiplyAdds(kernel.ActiveISA()),
+		s.multiplyAddsBF16(),
 		{bound: reads, name: "memory-read", work: traffic(3 * n), run: func(p *kernel.Pool) { kernel.Sum(p, all) }},
 		{bound: streams, name: "memory-triad", work: traffic(3 * n), run: func(p *kernel.Pool) { kernel.Triad(p, all[:n], all[n:2*n], all[2*n:], 0.5) }},
 		{bound: updates, name: "memory-update", work: traffic(6 * n), run: func(p *kernel.Pool) { kernel.Scale(p, all, all, -1) }},
@@ -48,6 +50,16 @@ func (s *cpuSuite) multiplyAdds(isa kernel.ISA) job {
 		return flops
 	}
 	return job{bound: operations, name: "fma-fp32-" + string(isa), work: run(s.pools[0]), run: func(p *kernel.Pool) { run(p) }}
+}
+
+// multiplyAddsBF16 is the probe of instructions for bf16. Without them it does
+// nothing, and no job names its limit.
+func (s *cpuSuite) multiplyAddsBF16() job {
+	run := func(p *kernel.Pool) float64 {
+		flops, _, _ := kernel.MulAddsBF16(p, s.sizes.rounds, 0.5, 1)
+		return flops
+	}
+	return job{bound: operationsBF16, name: "fma-bf16", work: run(s.pools[0]), run: func(p *kernel.Pool) { run(p) }}
 }
 
 // peak is what the fastest repetition of a probe reaches, by pool.
@@ -68,6 +80,9 @@ func (s *cpuSuite) peak(probe job) ([]float64, error) {
 func (s *cpuSuite) measureLimits(a *arena) error {
 	s.limits = s.probes(a)
 	for b, probe := range s.limits {
+		if probe.work == 0 {
+			continue
+		}
 		peaks, err := s.peak(probe)
 		if err != nil {
 			return err

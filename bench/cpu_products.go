@@ -31,12 +31,31 @@ func (z *cpuSizes) products() (groups []func(a *arena) []job) {
 func linear(a *arena, rows, in, out int) []job {
 	x, w, y := a.floats(rows*in), a.floats(in*out), a.floats(rows*out)
 	dx, dw := a.floats(rows*in), a.floats(in*out)
-	return []job{
-		gemm(rows, "NT", kernel.GemmArgs{M: rows, N: in, K: out, A: y, LDA: out, B: w, LDB: out, TransB: true, C: dx, LDC: in}),
-		gemm(rows, "TN", kernel.GemmArgs{M: in, N: out, K: rows, A: x, LDA: in, TransA: true, B: y, LDB: out, C: dw, LDC: out}),
+	var jobs []job
+	for _, c := range []struct {
+		form string
+		g    kernel.GemmArgs
+	}{
+		{"NT", kernel.GemmArgs{M: rows, N: in, K: out, A: y, LDA: out, B: w, LDB: out, TransB: true, C: dx, LDC: in}},
+		{"TN", kernel.GemmArgs{M: in, N: out, K: rows, A: x, LDA: in, TransA: true, B: y, LDB: out, C: dw, LDC: out}},
 		// Last, as y is no longer random then, and its elements no longer repeat.
-		gemm(rows, "NN", kernel.GemmArgs{M: rows, N: out, K: in, A: x, LDA: in, B: w, LDB: out, C: y, LDC: out}),
+		{"NN", kernel.GemmArgs{M: rows, N: out, K: in, A: x, LDA: in, B: w, LDB: out, C: y, LDC: out}},
+	} {
+		jobs = append(jobs, gemm(rows, c.form, c.g))
+		if kernel.HasBF16() {
+			jobs = append(jobs, gemmBF16(c.form, c.g))
+		}
 	}
+	return jobs
+}
+
+// gemmBF16 is a product whose operands are rounded to bf16.
+func gemmBF16(form string, g kernel.GemmArgs) job {
+	g.BF16 = true
+	j := gemm(0, form, g)
+	j.bound, j.product = operationsBF16, nil
+	j.name = fmt.Sprintf("gemm-bf16-%s-%dx%dx%d", form, g.M, g.N, g.K)
+	return j
 }
 
 func gemm(rows int, form string, g kernel.GemmArgs) job {

@@ -92,6 +92,11 @@ func checkFigures(t *testing.T, isa kernel.ISA, out *bytes.Buffer) {
 		}
 		seen[r.Name] = true
 	}
+	for _, name := range []string{"fma-bf16-1t", "gemm-bf16-NT-24x32x96-2t"} {
+		if seen[name] != kernel.HasBF16() {
+			t.Errorf("result %s: %v; instructions for bf16: %v", name, seen[name], kernel.HasBF16())
+		}
+	}
 	for _, name := range []string{
 		"fma-fp32-" + string(isa), "memory-read", "memory-triad", "memory-update",
 		"gemm-fp32-NN-24x96x32", "gemm-fp32-NT-24x32x96", "gemm-fp32-TN-32x96x24", "gemm-fp32-NN-24x101x32",

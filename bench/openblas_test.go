@@ -55,7 +55,7 @@ func TestOpenBLAS(t *testing.T) {
 		if err := lines.Decode(&r); err != nil {
 			t.Fatal(err)
 		}
-		if gemm := strings.HasPrefix(r.Name, "gemm"); gemm != (r.Peers[openBLAS] > 0) {
+		if gemm := strings.HasPrefix(r.Name, "gemm-fp32"); gemm != (r.Peers[openBLAS] > 0) {
 			t.Errorf("%s has peers %v", r.Name, r.Peers)
 		}
 		if r.Products != nil {
