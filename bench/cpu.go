@@ -28,7 +28,7 @@ type CPUOptions struct {
 
 // CPU measures the kernels at the sizes of GPT-2 124M beside what the machine
 // can do at most, on one thread and on all, and writes a [Result] of each to
-// stdout. It takes some 15 seconds and 1 GB of memory; Large some 2 minutes and
+// stdout. It takes some 15 seconds and 1 GB of memory; Large some 3 minutes and
 // 3 GB. When ctx ends it stops between two repetitions.
 //
 // A kernel's value is that of its median repetition, a limit's that of its

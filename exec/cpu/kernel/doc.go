@@ -28,6 +28,14 @@
 // at start; the environment variable GALVANI_ISA (avx512, avx2 or generic) or
 // [SetISA] forces another.
 //
+// # bf16
+//
+// Products can round their operands to bf16 while they pack them, and add up in
+// float32 ([GemmArgs].BF16). AVX-512 does so with VDPBF16PS where the processor
+// has AVX512_BF16. All other sets multiply the rounded numbers as float32, so
+// results differ by the rounding of sums. To nearest, ties to even; denormals
+// count as zero.
+//
 // # Bounds
 //
 // Kernels trust shapes as the built-in copy does: a slice shorter than its

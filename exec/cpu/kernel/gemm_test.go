@@ -119,7 +119,7 @@ func TestGemm(t *testing.T) {
 
 // TestGemmEpilogue checks what follows a product, and products of packed operands.
 func TestGemmEpilogue(t *testing.T) {
-	check(t, func(t *rapid.T) (func(p *Pool) [][]float32, func(t *rapid.T, got [][]float32)) {
+	checkSets(t, emulating(), func(t *rapid.T) (func(p *Pool) [][]float32, func(t *rapid.T, got [][]float32)) {
 		k := rapid.OneOf(size(70), rapid.Just(0), rapid.IntRange(760, 800)).Draw(t, "k")
 		g := drawGemm(t, size(131).Draw(t, "m"), size(131).Draw(t, "n"), k)
 		g.Function = Function(rapid.IntRange(0, int(SiLUFunction)).Draw(t, "function"))
@@ -134,6 +134,7 @@ func TestGemmEpilogue(t *testing.T) {
 		if err := g.Check(); err != nil {
 			t.Fatal(err)
 		}
+		g.BF16 = rapid.Bool().Draw(t, "bf16")
 		packed := rapid.Bool().Draw(t, "packed")
 		run := func(p *Pool) [][]float32 {
 			h := g
@@ -147,7 +148,11 @@ func TestGemmEpilogue(t *testing.T) {
 			return [][]float32{h.C, h.Saved}
 		}
 		return run, func(t *rapid.T, got [][]float32) {
-			want := reference(g, g.C)
+			h := g
+			if g.BF16 {
+				h.A, h.B = roundAll(g.A), roundAll(g.B)
+			}
+			want := reference(h, g.C)
 			saved := epilogue(g, want)
 			near(t, "C", got[0], want, 4*tolerance(k), 1)
 			near(t, "saved", got[1], saved, 2*tolerance(k), 1)
