@@ -28,7 +28,11 @@ func Attention(p *Pool, a AttentionArgs) {
 	if a.Queries <= fewQueries {
 		t.tiles = a.Queries
 	}
-	p.run(a.Batch*a.Heads*t.tiles, 1, t)
+	heads, grain := a.Batch*a.Heads, 1
+	if heads >= 4*p.Threads() {
+		grain = t.tiles // a head's keys and values stay in a worker's cache
+	}
+	p.run(heads*t.tiles, grain, t)
 	*t = attentionTask{}
 }
 
@@ -152,15 +156,15 @@ func (t *attentionTask) row(buffer []float32, b, h, q int) {
 	kv := h / (t.Heads / t.KVHeads)
 	query := rest.cut(t.Dim)
 	t.in.scale(query, t.Q.from(b, q, h)[:t.Dim], t.Scale)
-	most, sum := float32(floor), float32(0)
+	most, sum := float32(floor), float32(0) // in powers of two
 	clear(o)
 	for k0, end := 0, t.visible(q+1); k0 < end; k0 += rowKeys {
 		scores := s[:min(rowKeys, end-k0)]
 		t.rowScores(scores, out, query, b, kv, k0)
 		was := most
-		most = max(most, t.in.max(scores))
-		t.in.expScale(scores, scores, most, 1)
-		decay := float32(math.Exp(float64(was - most)))
+		most = max(most, t.in.max(scores)*log2e)
+		t.in.powerScale(scores, scores, most, 1)
+		decay := float32(math.Exp2(float64(was - most)))
 		sum = sum*decay + t.in.sum(scores)
 		t.in.scale(o, o, decay)
 		t.in.multiply(1, t.Dim, len(scores), scores, 0, 1, t.V.from(b, k0, kv), t.V.Token, o, t.Dim, true)
@@ -172,7 +176,7 @@ func (t *attentionTask) row(buffer []float32, b, h, q int) {
 func (t *attentionTask) finishRow(b, h, q int, o []float32, most, sum float32) {
 	var inverse, lse float32
 	if sum > 0 || sum != sum {
-		inverse, lse = 1/sum, float32(float64(most)+math.Log(float64(sum)))
+		inverse, lse = 1/sum, float32((float64(most)+math.Log2(float64(sum)))*math.Ln2)
 	}
 	t.in.scale(t.Out.from(b, q, h)[:t.Dim], o, inverse)
 	if t.LSE != nil {

@@ -189,10 +189,10 @@ func scaleAVX2(y []float32, x []float32, s float32)
 //go:noescape
 func axpyAVX2(y []float32, x []float32, a float32)
 
-// expScaleAVX2 sets y = s exp(x-shift).
+// powerScaleAVX2 sets y = s 2^(log2e x - shift).
 //
 //go:noescape
-func expScaleAVX2(y []float32, x []float32, shift float32, s float32)
+func powerScaleAVX2(y []float32, x []float32, shift float32, s float32)
 
 // sumAVX2 is the sum of x.
 //
@@ -209,10 +209,10 @@ func dotAVX2(x []float32, y []float32) float32
 //go:noescape
 func squaredDeviationAVX2(x []float32, mean float32) float32
 
-// expSumAVX2 is the sum of exp(x-shift).
+// powerSumAVX2 gives the sum of 2^(log2e x - shift) and the largest x.
 //
 //go:noescape
-func expSumAVX2(x []float32, shift float32) float32
+func powerSumAVX2(x []float32, shift float32) (sum float32, most float32)
 
 // maxAVX2 is the largest element of x, minus infinity without one.
 //

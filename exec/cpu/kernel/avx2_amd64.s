@@ -2825,6 +2825,66 @@ TEXT ·expAVX2(SB), NOSPLIT, $0-48
 	MOVQ y_len+8(FP), CX
 	XORQ AX, AX
 
+unrolled:
+	CMPQ        CX, $+16
+	JL          unrolledEnd
+	VMOVUPS     (BX)(AX*1), Y0
+	VMOVUPS     constantsAVX2<>+0(SB), Y1
+	VMAXPS      Y0, Y1, Y0
+	VMOVUPS     constantsAVX2<>+64(SB), Y1
+	VMINPS      Y0, Y1, Y0
+	VMULPS      constantsAVX2<>+128(SB), Y0, Y1
+	VROUNDPS    $0x08, Y1, Y1
+	VFMADD231PS constantsAVX2<>+192(SB), Y1, Y0
+	VFMADD231PS constantsAVX2<>+256(SB), Y1, Y0
+	VMOVUPS     constantsAVX2<>+320(SB), Y2
+	VFMADD213PS constantsAVX2<>+384(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+448(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+512(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+576(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+640(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+640(SB), Y0, Y2
+	VCVTPS2DQ   Y1, Y0
+	VPSRAD      $0x01, Y0, Y1
+	VPSUBD      Y1, Y0, Y0
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y0, Y0
+	VPSLLD      $0x17, Y0, Y0
+	VMULPS      Y0, Y1, Y0
+	VMOVUPS     Y0, (DX)(AX*1)
+	VMOVUPS     32(BX)(AX*1), Y0
+	VMOVUPS     constantsAVX2<>+0(SB), Y1
+	VMAXPS      Y0, Y1, Y0
+	VMOVUPS     constantsAVX2<>+64(SB), Y1
+	VMINPS      Y0, Y1, Y0
+	VMULPS      constantsAVX2<>+128(SB), Y0, Y1
+	VROUNDPS    $0x08, Y1, Y1
+	VFMADD231PS constantsAVX2<>+192(SB), Y1, Y0
+	VFMADD231PS constantsAVX2<>+256(SB), Y1, Y0
+	VMOVUPS     constantsAVX2<>+320(SB), Y2
+	VFMADD213PS constantsAVX2<>+384(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+448(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+512(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+576(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+640(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+640(SB), Y0, Y2
+	VCVTPS2DQ   Y1, Y0
+	VPSRAD      $0x01, Y0, Y1
+	VPSUBD      Y1, Y0, Y0
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y0, Y0
+	VPSLLD      $0x17, Y0, Y0
+	VMULPS      Y0, Y1, Y0
+	VMOVUPS     Y0, 32(DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         unrolled
+
+unrolledEnd:
 single:
 	CMPQ        CX, $+8
 	JL          singleEnd
@@ -2843,18 +2903,16 @@ single:
 	VFMADD213PS constantsAVX2<>+512(SB), Y0, Y2
 	VFMADD213PS constantsAVX2<>+576(SB), Y0, Y2
 	VFMADD213PS constantsAVX2<>+640(SB), Y0, Y2
-	VMULPS      Y0, Y0, Y3
-	VFMADD213PS Y0, Y3, Y2
-	VADDPS      constantsAVX2<>+704(SB), Y2, Y0
-	VCVTPS2DQ   Y1, Y1
-	VPSRAD      $0x01, Y1, Y2
-	VPSUBD      Y2, Y1, Y1
-	VPADDD      constantsAVX2<>+768(SB), Y2, Y2
-	VPSLLD      $0x17, Y2, Y2
-	VMULPS      Y2, Y0, Y0
-	VPADDD      constantsAVX2<>+768(SB), Y1, Y1
+	VFMADD213PS constantsAVX2<>+640(SB), Y0, Y2
+	VCVTPS2DQ   Y1, Y0
+	VPSRAD      $0x01, Y0, Y1
+	VPSUBD      Y1, Y0, Y0
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
 	VPSLLD      $0x17, Y1, Y1
-	VMULPS      Y1, Y0, Y0
+	VMULPS      Y1, Y2, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y0, Y0
+	VPSLLD      $0x17, Y0, Y0
+	VMULPS      Y0, Y1, Y0
 	VMOVUPS     Y0, (DX)(AX*1)
 	ADDQ        $+32, AX
 	SUBQ        $+8, CX
@@ -2881,18 +2939,16 @@ singleEnd:
 	VFMADD213PS constantsAVX2<>+512(SB), Y1, Y3
 	VFMADD213PS constantsAVX2<>+576(SB), Y1, Y3
 	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
-	VMULPS      Y1, Y1, Y4
-	VFMADD213PS Y1, Y4, Y3
-	VADDPS      constantsAVX2<>+704(SB), Y3, Y1
-	VCVTPS2DQ   Y2, Y2
-	VPSRAD      $0x01, Y2, Y3
-	VPSUBD      Y3, Y2, Y2
-	VPADDD      constantsAVX2<>+768(SB), Y3, Y3
-	VPSLLD      $0x17, Y3, Y3
-	VMULPS      Y3, Y1, Y1
-	VPADDD      constantsAVX2<>+768(SB), Y2, Y2
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VCVTPS2DQ   Y2, Y1
+	VPSRAD      $0x01, Y1, Y2
+	VPSUBD      Y2, Y1, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
 	VPSLLD      $0x17, Y2, Y2
-	VMULPS      Y2, Y1, Y1
+	VMULPS      Y2, Y3, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y1
 	VMASKMOVPS  Y1, Y0, (DX)(AX*1)
 
 done:
@@ -2907,11 +2963,11 @@ TEXT ·tanhAVX2(SB), NOSPLIT, $0-48
 	MOVQ y_len+8(FP), CX
 	XORQ AX, AX
 
-single:
-	CMPQ        CX, $+8
-	JL          singleEnd
+unrolled:
+	CMPQ        CX, $+16
+	JL          unrolledEnd
 	VMOVUPS     (BX)(AX*1), Y0
-	VANDPS      constantsAVX2<>+832(SB), Y0, Y1
+	VANDPS      constantsAVX2<>+768(SB), Y0, Y1
 	VADDPS      Y1, Y1, Y2
 	VMOVUPS     constantsAVX2<>+0(SB), Y3
 	VMAXPS      Y2, Y3, Y2
@@ -2927,34 +2983,132 @@ single:
 	VFMADD213PS constantsAVX2<>+512(SB), Y2, Y4
 	VFMADD213PS constantsAVX2<>+576(SB), Y2, Y4
 	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
-	VMULPS      Y2, Y2, Y5
-	VFMADD213PS Y2, Y5, Y4
-	VADDPS      constantsAVX2<>+704(SB), Y4, Y2
-	VCVTPS2DQ   Y3, Y3
-	VPSRAD      $0x01, Y3, Y4
-	VPSUBD      Y4, Y3, Y3
-	VPADDD      constantsAVX2<>+768(SB), Y4, Y4
-	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y2, Y2
-	VPADDD      constantsAVX2<>+768(SB), Y3, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VCVTPS2DQ   Y3, Y2
+	VPSRAD      $0x01, Y2, Y3
+	VPSUBD      Y3, Y2, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
 	VPSLLD      $0x17, Y3, Y3
-	VMULPS      Y3, Y2, Y2
-	VADDPS      constantsAVX2<>+704(SB), Y2, Y2
-	VMOVUPS     constantsAVX2<>+896(SB), Y3
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VADDPS      constantsAVX2<>+640(SB), Y2, Y2
+	VMOVUPS     constantsAVX2<>+832(SB), Y3
 	VDIVPS      Y2, Y3, Y2
-	VMOVUPS     constantsAVX2<>+704(SB), Y3
+	VMOVUPS     constantsAVX2<>+640(SB), Y3
 	VSUBPS      Y2, Y3, Y2
-	VANDPS      constantsAVX2<>+960(SB), Y0, Y3
+	VANDPS      constantsAVX2<>+896(SB), Y0, Y3
 	VORPS       Y2, Y3, Y2
 	VMULPS      Y0, Y0, Y3
-	VMOVUPS     constantsAVX2<>+1024(SB), Y4
+	VMOVUPS     constantsAVX2<>+960(SB), Y4
+	VFMADD213PS constantsAVX2<>+1024(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+1088(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+1152(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+1216(SB), Y3, Y4
-	VFMADD213PS constantsAVX2<>+1280(SB), Y3, Y4
 	VMULPS      Y3, Y4, Y3
 	VFMADD213PS Y0, Y0, Y3
-	VMOVUPS     constantsAVX2<>+1344(SB), Y0
+	VMOVUPS     constantsAVX2<>+1280(SB), Y0
+	VCMPPS      $0x11, Y0, Y1, Y0
+	VBLENDVPS   Y0, Y3, Y2, Y0
+	VMOVUPS     Y0, (DX)(AX*1)
+	VMOVUPS     32(BX)(AX*1), Y0
+	VANDPS      constantsAVX2<>+768(SB), Y0, Y1
+	VADDPS      Y1, Y1, Y2
+	VMOVUPS     constantsAVX2<>+0(SB), Y3
+	VMAXPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+64(SB), Y3
+	VMINPS      Y2, Y3, Y2
+	VMULPS      constantsAVX2<>+128(SB), Y2, Y3
+	VROUNDPS    $0x08, Y3, Y3
+	VFMADD231PS constantsAVX2<>+192(SB), Y3, Y2
+	VFMADD231PS constantsAVX2<>+256(SB), Y3, Y2
+	VMOVUPS     constantsAVX2<>+320(SB), Y4
+	VFMADD213PS constantsAVX2<>+384(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+448(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+512(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+576(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VCVTPS2DQ   Y3, Y2
+	VPSRAD      $0x01, Y2, Y3
+	VPSUBD      Y3, Y2, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VADDPS      constantsAVX2<>+640(SB), Y2, Y2
+	VMOVUPS     constantsAVX2<>+832(SB), Y3
+	VDIVPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+640(SB), Y3
+	VSUBPS      Y2, Y3, Y2
+	VANDPS      constantsAVX2<>+896(SB), Y0, Y3
+	VORPS       Y2, Y3, Y2
+	VMULPS      Y0, Y0, Y3
+	VMOVUPS     constantsAVX2<>+960(SB), Y4
+	VFMADD213PS constantsAVX2<>+1024(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1088(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1152(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1216(SB), Y3, Y4
+	VMULPS      Y3, Y4, Y3
+	VFMADD213PS Y0, Y0, Y3
+	VMOVUPS     constantsAVX2<>+1280(SB), Y0
+	VCMPPS      $0x11, Y0, Y1, Y0
+	VBLENDVPS   Y0, Y3, Y2, Y0
+	VMOVUPS     Y0, 32(DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         unrolled
+
+unrolledEnd:
+single:
+	CMPQ        CX, $+8
+	JL          singleEnd
+	VMOVUPS     (BX)(AX*1), Y0
+	VANDPS      constantsAVX2<>+768(SB), Y0, Y1
+	VADDPS      Y1, Y1, Y2
+	VMOVUPS     constantsAVX2<>+0(SB), Y3
+	VMAXPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+64(SB), Y3
+	VMINPS      Y2, Y3, Y2
+	VMULPS      constantsAVX2<>+128(SB), Y2, Y3
+	VROUNDPS    $0x08, Y3, Y3
+	VFMADD231PS constantsAVX2<>+192(SB), Y3, Y2
+	VFMADD231PS constantsAVX2<>+256(SB), Y3, Y2
+	VMOVUPS     constantsAVX2<>+320(SB), Y4
+	VFMADD213PS constantsAVX2<>+384(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+448(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+512(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+576(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VCVTPS2DQ   Y3, Y2
+	VPSRAD      $0x01, Y2, Y3
+	VPSUBD      Y3, Y2, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VADDPS      constantsAVX2<>+640(SB), Y2, Y2
+	VMOVUPS     constantsAVX2<>+832(SB), Y3
+	VDIVPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+640(SB), Y3
+	VSUBPS      Y2, Y3, Y2
+	VANDPS      constantsAVX2<>+896(SB), Y0, Y3
+	VORPS       Y2, Y3, Y2
+	VMULPS      Y0, Y0, Y3
+	VMOVUPS     constantsAVX2<>+960(SB), Y4
+	VFMADD213PS constantsAVX2<>+1024(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1088(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1152(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1216(SB), Y3, Y4
+	VMULPS      Y3, Y4, Y3
+	VFMADD213PS Y0, Y0, Y3
+	VMOVUPS     constantsAVX2<>+1280(SB), Y0
 	VCMPPS      $0x11, Y0, Y1, Y0
 	VBLENDVPS   Y0, Y3, Y2, Y0
 	VMOVUPS     Y0, (DX)(AX*1)
@@ -2969,7 +3123,7 @@ singleEnd:
 	NEGQ        CX
 	VMOVUPS     (SI)(CX*4), Y0
 	VMASKMOVPS  (BX)(AX*1), Y0, Y1
-	VANDPS      constantsAVX2<>+832(SB), Y1, Y2
+	VANDPS      constantsAVX2<>+768(SB), Y1, Y2
 	VADDPS      Y2, Y2, Y3
 	VMOVUPS     constantsAVX2<>+0(SB), Y4
 	VMAXPS      Y3, Y4, Y3
@@ -2985,34 +3139,32 @@ singleEnd:
 	VFMADD213PS constantsAVX2<>+512(SB), Y3, Y5
 	VFMADD213PS constantsAVX2<>+576(SB), Y3, Y5
 	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
-	VMULPS      Y3, Y3, Y6
-	VFMADD213PS Y3, Y6, Y5
-	VADDPS      constantsAVX2<>+704(SB), Y5, Y3
-	VCVTPS2DQ   Y4, Y4
-	VPSRAD      $0x01, Y4, Y5
-	VPSUBD      Y5, Y4, Y4
-	VPADDD      constantsAVX2<>+768(SB), Y5, Y5
-	VPSLLD      $0x17, Y5, Y5
-	VMULPS      Y5, Y3, Y3
-	VPADDD      constantsAVX2<>+768(SB), Y4, Y4
+	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
+	VCVTPS2DQ   Y4, Y3
+	VPSRAD      $0x01, Y3, Y4
+	VPSUBD      Y4, Y3, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y4, Y4
 	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y3, Y3
-	VADDPS      constantsAVX2<>+704(SB), Y3, Y3
-	VMOVUPS     constantsAVX2<>+896(SB), Y4
+	VMULPS      Y4, Y5, Y4
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VADDPS      constantsAVX2<>+640(SB), Y3, Y3
+	VMOVUPS     constantsAVX2<>+832(SB), Y4
 	VDIVPS      Y3, Y4, Y3
-	VMOVUPS     constantsAVX2<>+704(SB), Y4
+	VMOVUPS     constantsAVX2<>+640(SB), Y4
 	VSUBPS      Y3, Y4, Y3
-	VANDPS      constantsAVX2<>+960(SB), Y1, Y4
+	VANDPS      constantsAVX2<>+896(SB), Y1, Y4
 	VORPS       Y3, Y4, Y3
 	VMULPS      Y1, Y1, Y4
-	VMOVUPS     constantsAVX2<>+1024(SB), Y5
+	VMOVUPS     constantsAVX2<>+960(SB), Y5
+	VFMADD213PS constantsAVX2<>+1024(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+1088(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+1152(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+1216(SB), Y4, Y5
-	VFMADD213PS constantsAVX2<>+1280(SB), Y4, Y5
 	VMULPS      Y4, Y5, Y4
 	VFMADD213PS Y1, Y1, Y4
-	VMOVUPS     constantsAVX2<>+1344(SB), Y1
+	VMOVUPS     constantsAVX2<>+1280(SB), Y1
 	VCMPPS      $0x11, Y1, Y2, Y1
 	VBLENDVPS   Y1, Y4, Y3, Y1
 	VMASKMOVPS  Y1, Y0, (DX)(AX*1)
@@ -3029,11 +3181,11 @@ TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-48
 	MOVQ y_len+8(FP), CX
 	XORQ AX, AX
 
-single:
-	CMPQ        CX, $+8
-	JL          singleEnd
+unrolled:
+	CMPQ        CX, $+16
+	JL          unrolledEnd
 	VMOVUPS     (BX)(AX*1), Y0
-	VMULPS      constantsAVX2<>+1408(SB), Y0, Y0
+	VMULPS      constantsAVX2<>+1344(SB), Y0, Y0
 	VMOVUPS     constantsAVX2<>+0(SB), Y1
 	VMAXPS      Y0, Y1, Y0
 	VMOVUPS     constantsAVX2<>+64(SB), Y1
@@ -3048,20 +3200,86 @@ single:
 	VFMADD213PS constantsAVX2<>+512(SB), Y0, Y2
 	VFMADD213PS constantsAVX2<>+576(SB), Y0, Y2
 	VFMADD213PS constantsAVX2<>+640(SB), Y0, Y2
-	VMULPS      Y0, Y0, Y3
-	VFMADD213PS Y0, Y3, Y2
-	VADDPS      constantsAVX2<>+704(SB), Y2, Y0
-	VCVTPS2DQ   Y1, Y1
-	VPSRAD      $0x01, Y1, Y2
-	VPSUBD      Y2, Y1, Y1
-	VPADDD      constantsAVX2<>+768(SB), Y2, Y2
-	VPSLLD      $0x17, Y2, Y2
-	VMULPS      Y2, Y0, Y0
-	VPADDD      constantsAVX2<>+768(SB), Y1, Y1
+	VFMADD213PS constantsAVX2<>+640(SB), Y0, Y2
+	VCVTPS2DQ   Y1, Y0
+	VPSRAD      $0x01, Y0, Y1
+	VPSUBD      Y1, Y0, Y0
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
 	VPSLLD      $0x17, Y1, Y1
-	VMULPS      Y1, Y0, Y0
-	VADDPS      constantsAVX2<>+704(SB), Y0, Y0
-	VMOVUPS     constantsAVX2<>+704(SB), Y1
+	VMULPS      Y1, Y2, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y0, Y0
+	VPSLLD      $0x17, Y0, Y0
+	VMULPS      Y0, Y1, Y0
+	VADDPS      constantsAVX2<>+640(SB), Y0, Y0
+	VMOVUPS     constantsAVX2<>+640(SB), Y1
+	VDIVPS      Y0, Y1, Y0
+	VMOVUPS     Y0, (DX)(AX*1)
+	VMOVUPS     32(BX)(AX*1), Y0
+	VMULPS      constantsAVX2<>+1344(SB), Y0, Y0
+	VMOVUPS     constantsAVX2<>+0(SB), Y1
+	VMAXPS      Y0, Y1, Y0
+	VMOVUPS     constantsAVX2<>+64(SB), Y1
+	VMINPS      Y0, Y1, Y0
+	VMULPS      constantsAVX2<>+128(SB), Y0, Y1
+	VROUNDPS    $0x08, Y1, Y1
+	VFMADD231PS constantsAVX2<>+192(SB), Y1, Y0
+	VFMADD231PS constantsAVX2<>+256(SB), Y1, Y0
+	VMOVUPS     constantsAVX2<>+320(SB), Y2
+	VFMADD213PS constantsAVX2<>+384(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+448(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+512(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+576(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+640(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+640(SB), Y0, Y2
+	VCVTPS2DQ   Y1, Y0
+	VPSRAD      $0x01, Y0, Y1
+	VPSUBD      Y1, Y0, Y0
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y0, Y0
+	VPSLLD      $0x17, Y0, Y0
+	VMULPS      Y0, Y1, Y0
+	VADDPS      constantsAVX2<>+640(SB), Y0, Y0
+	VMOVUPS     constantsAVX2<>+640(SB), Y1
+	VDIVPS      Y0, Y1, Y0
+	VMOVUPS     Y0, 32(DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         unrolled
+
+unrolledEnd:
+single:
+	CMPQ        CX, $+8
+	JL          singleEnd
+	VMOVUPS     (BX)(AX*1), Y0
+	VMULPS      constantsAVX2<>+1344(SB), Y0, Y0
+	VMOVUPS     constantsAVX2<>+0(SB), Y1
+	VMAXPS      Y0, Y1, Y0
+	VMOVUPS     constantsAVX2<>+64(SB), Y1
+	VMINPS      Y0, Y1, Y0
+	VMULPS      constantsAVX2<>+128(SB), Y0, Y1
+	VROUNDPS    $0x08, Y1, Y1
+	VFMADD231PS constantsAVX2<>+192(SB), Y1, Y0
+	VFMADD231PS constantsAVX2<>+256(SB), Y1, Y0
+	VMOVUPS     constantsAVX2<>+320(SB), Y2
+	VFMADD213PS constantsAVX2<>+384(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+448(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+512(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+576(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+640(SB), Y0, Y2
+	VFMADD213PS constantsAVX2<>+640(SB), Y0, Y2
+	VCVTPS2DQ   Y1, Y0
+	VPSRAD      $0x01, Y0, Y1
+	VPSUBD      Y1, Y0, Y0
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y0, Y0
+	VPSLLD      $0x17, Y0, Y0
+	VMULPS      Y0, Y1, Y0
+	VADDPS      constantsAVX2<>+640(SB), Y0, Y0
+	VMOVUPS     constantsAVX2<>+640(SB), Y1
 	VDIVPS      Y0, Y1, Y0
 	VMOVUPS     Y0, (DX)(AX*1)
 	ADDQ        $+32, AX
@@ -3075,7 +3293,7 @@ singleEnd:
 	NEGQ        CX
 	VMOVUPS     (SI)(CX*4), Y0
 	VMASKMOVPS  (BX)(AX*1), Y0, Y1
-	VMULPS      constantsAVX2<>+1408(SB), Y1, Y1
+	VMULPS      constantsAVX2<>+1344(SB), Y1, Y1
 	VMOVUPS     constantsAVX2<>+0(SB), Y2
 	VMAXPS      Y1, Y2, Y1
 	VMOVUPS     constantsAVX2<>+64(SB), Y2
@@ -3090,20 +3308,18 @@ singleEnd:
 	VFMADD213PS constantsAVX2<>+512(SB), Y1, Y3
 	VFMADD213PS constantsAVX2<>+576(SB), Y1, Y3
 	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
-	VMULPS      Y1, Y1, Y4
-	VFMADD213PS Y1, Y4, Y3
-	VADDPS      constantsAVX2<>+704(SB), Y3, Y1
-	VCVTPS2DQ   Y2, Y2
-	VPSRAD      $0x01, Y2, Y3
-	VPSUBD      Y3, Y2, Y2
-	VPADDD      constantsAVX2<>+768(SB), Y3, Y3
-	VPSLLD      $0x17, Y3, Y3
-	VMULPS      Y3, Y1, Y1
-	VPADDD      constantsAVX2<>+768(SB), Y2, Y2
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VCVTPS2DQ   Y2, Y1
+	VPSRAD      $0x01, Y1, Y2
+	VPSUBD      Y2, Y1, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
 	VPSLLD      $0x17, Y2, Y2
-	VMULPS      Y2, Y1, Y1
-	VADDPS      constantsAVX2<>+704(SB), Y1, Y1
-	VMOVUPS     constantsAVX2<>+704(SB), Y2
+	VMULPS      Y2, Y3, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y1
+	VADDPS      constantsAVX2<>+640(SB), Y1, Y1
+	VMOVUPS     constantsAVX2<>+640(SB), Y2
 	VDIVPS      Y1, Y2, Y1
 	VMASKMOVPS  Y1, Y0, (DX)(AX*1)
 
@@ -3119,20 +3335,20 @@ TEXT ·erfAVX2(SB), NOSPLIT, $0-48
 	MOVQ y_len+8(FP), CX
 	XORQ AX, AX
 
-single:
-	CMPQ        CX, $+8
-	JL          singleEnd
+unrolled:
+	CMPQ        CX, $+16
+	JL          unrolledEnd
 	VMOVUPS     (BX)(AX*1), Y0
-	VANDPS      constantsAVX2<>+832(SB), Y0, Y1
-	VMOVUPS     constantsAVX2<>+1472(SB), Y2
+	VANDPS      constantsAVX2<>+768(SB), Y0, Y1
+	VMOVUPS     constantsAVX2<>+1408(SB), Y2
 	VMINPS      Y1, Y2, Y2
-	VMOVUPS     constantsAVX2<>+1536(SB), Y3
+	VMOVUPS     constantsAVX2<>+1472(SB), Y3
+	VFMADD213PS constantsAVX2<>+1536(SB), Y2, Y3
 	VFMADD213PS constantsAVX2<>+1600(SB), Y2, Y3
 	VFMADD213PS constantsAVX2<>+1664(SB), Y2, Y3
 	VFMADD213PS constantsAVX2<>+1728(SB), Y2, Y3
 	VFMADD213PS constantsAVX2<>+1792(SB), Y2, Y3
 	VFMADD213PS constantsAVX2<>+1856(SB), Y2, Y3
-	VFMADD213PS constantsAVX2<>+1920(SB), Y2, Y3
 	VMULPS      Y2, Y3, Y3
 	VSUBPS      Y2, Y3, Y2
 	VMOVUPS     constantsAVX2<>+0(SB), Y3
@@ -3149,31 +3365,143 @@ single:
 	VFMADD213PS constantsAVX2<>+512(SB), Y2, Y4
 	VFMADD213PS constantsAVX2<>+576(SB), Y2, Y4
 	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
-	VMULPS      Y2, Y2, Y5
-	VFMADD213PS Y2, Y5, Y4
-	VADDPS      constantsAVX2<>+704(SB), Y4, Y2
-	VCVTPS2DQ   Y3, Y3
-	VPSRAD      $0x01, Y3, Y4
-	VPSUBD      Y4, Y3, Y3
-	VPADDD      constantsAVX2<>+768(SB), Y4, Y4
-	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y2, Y2
-	VPADDD      constantsAVX2<>+768(SB), Y3, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VCVTPS2DQ   Y3, Y2
+	VPSRAD      $0x01, Y2, Y3
+	VPSUBD      Y3, Y2, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
 	VPSLLD      $0x17, Y3, Y3
-	VMULPS      Y3, Y2, Y2
-	VMOVUPS     constantsAVX2<>+704(SB), Y3
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+640(SB), Y3
 	VSUBPS      Y2, Y3, Y2
-	VANDPS      constantsAVX2<>+960(SB), Y0, Y3
+	VANDPS      constantsAVX2<>+896(SB), Y0, Y3
 	VORPS       Y2, Y3, Y2
 	VMULPS      Y0, Y0, Y3
-	VMOVUPS     constantsAVX2<>+1984(SB), Y4
+	VMOVUPS     constantsAVX2<>+1920(SB), Y4
+	VFMADD213PS constantsAVX2<>+1984(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+2048(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+2112(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+2176(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+2240(SB), Y3, Y4
-	VFMADD213PS constantsAVX2<>+2304(SB), Y3, Y4
 	VFMADD213PS Y0, Y0, Y4
-	VMOVUPS     constantsAVX2<>+2368(SB), Y0
+	VMOVUPS     constantsAVX2<>+2304(SB), Y0
+	VCMPPS      $0x11, Y0, Y1, Y0
+	VBLENDVPS   Y0, Y4, Y2, Y0
+	VMOVUPS     Y0, (DX)(AX*1)
+	VMOVUPS     32(BX)(AX*1), Y0
+	VANDPS      constantsAVX2<>+768(SB), Y0, Y1
+	VMOVUPS     constantsAVX2<>+1408(SB), Y2
+	VMINPS      Y1, Y2, Y2
+	VMOVUPS     constantsAVX2<>+1472(SB), Y3
+	VFMADD213PS constantsAVX2<>+1536(SB), Y2, Y3
+	VFMADD213PS constantsAVX2<>+1600(SB), Y2, Y3
+	VFMADD213PS constantsAVX2<>+1664(SB), Y2, Y3
+	VFMADD213PS constantsAVX2<>+1728(SB), Y2, Y3
+	VFMADD213PS constantsAVX2<>+1792(SB), Y2, Y3
+	VFMADD213PS constantsAVX2<>+1856(SB), Y2, Y3
+	VMULPS      Y2, Y3, Y3
+	VSUBPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+0(SB), Y3
+	VMAXPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+64(SB), Y3
+	VMINPS      Y2, Y3, Y2
+	VMULPS      constantsAVX2<>+128(SB), Y2, Y3
+	VROUNDPS    $0x08, Y3, Y3
+	VFMADD231PS constantsAVX2<>+192(SB), Y3, Y2
+	VFMADD231PS constantsAVX2<>+256(SB), Y3, Y2
+	VMOVUPS     constantsAVX2<>+320(SB), Y4
+	VFMADD213PS constantsAVX2<>+384(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+448(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+512(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+576(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VCVTPS2DQ   Y3, Y2
+	VPSRAD      $0x01, Y2, Y3
+	VPSUBD      Y3, Y2, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+640(SB), Y3
+	VSUBPS      Y2, Y3, Y2
+	VANDPS      constantsAVX2<>+896(SB), Y0, Y3
+	VORPS       Y2, Y3, Y2
+	VMULPS      Y0, Y0, Y3
+	VMOVUPS     constantsAVX2<>+1920(SB), Y4
+	VFMADD213PS constantsAVX2<>+1984(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+2048(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+2112(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+2176(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+2240(SB), Y3, Y4
+	VFMADD213PS Y0, Y0, Y4
+	VMOVUPS     constantsAVX2<>+2304(SB), Y0
+	VCMPPS      $0x11, Y0, Y1, Y0
+	VBLENDVPS   Y0, Y4, Y2, Y0
+	VMOVUPS     Y0, 32(DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         unrolled
+
+unrolledEnd:
+single:
+	CMPQ        CX, $+8
+	JL          singleEnd
+	VMOVUPS     (BX)(AX*1), Y0
+	VANDPS      constantsAVX2<>+768(SB), Y0, Y1
+	VMOVUPS     constantsAVX2<>+1408(SB), Y2
+	VMINPS      Y1, Y2, Y2
+	VMOVUPS     constantsAVX2<>+1472(SB), Y3
+	VFMADD213PS constantsAVX2<>+1536(SB), Y2, Y3
+	VFMADD213PS constantsAVX2<>+1600(SB), Y2, Y3
+	VFMADD213PS constantsAVX2<>+1664(SB), Y2, Y3
+	VFMADD213PS constantsAVX2<>+1728(SB), Y2, Y3
+	VFMADD213PS constantsAVX2<>+1792(SB), Y2, Y3
+	VFMADD213PS constantsAVX2<>+1856(SB), Y2, Y3
+	VMULPS      Y2, Y3, Y3
+	VSUBPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+0(SB), Y3
+	VMAXPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+64(SB), Y3
+	VMINPS      Y2, Y3, Y2
+	VMULPS      constantsAVX2<>+128(SB), Y2, Y3
+	VROUNDPS    $0x08, Y3, Y3
+	VFMADD231PS constantsAVX2<>+192(SB), Y3, Y2
+	VFMADD231PS constantsAVX2<>+256(SB), Y3, Y2
+	VMOVUPS     constantsAVX2<>+320(SB), Y4
+	VFMADD213PS constantsAVX2<>+384(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+448(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+512(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+576(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VCVTPS2DQ   Y3, Y2
+	VPSRAD      $0x01, Y2, Y3
+	VPSUBD      Y3, Y2, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+640(SB), Y3
+	VSUBPS      Y2, Y3, Y2
+	VANDPS      constantsAVX2<>+896(SB), Y0, Y3
+	VORPS       Y2, Y3, Y2
+	VMULPS      Y0, Y0, Y3
+	VMOVUPS     constantsAVX2<>+1920(SB), Y4
+	VFMADD213PS constantsAVX2<>+1984(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+2048(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+2112(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+2176(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+2240(SB), Y3, Y4
+	VFMADD213PS Y0, Y0, Y4
+	VMOVUPS     constantsAVX2<>+2304(SB), Y0
 	VCMPPS      $0x11, Y0, Y1, Y0
 	VBLENDVPS   Y0, Y4, Y2, Y0
 	VMOVUPS     Y0, (DX)(AX*1)
@@ -3188,16 +3516,16 @@ singleEnd:
 	NEGQ        CX
 	VMOVUPS     (SI)(CX*4), Y0
 	VMASKMOVPS  (BX)(AX*1), Y0, Y1
-	VANDPS      constantsAVX2<>+832(SB), Y1, Y2
-	VMOVUPS     constantsAVX2<>+1472(SB), Y3
+	VANDPS      constantsAVX2<>+768(SB), Y1, Y2
+	VMOVUPS     constantsAVX2<>+1408(SB), Y3
 	VMINPS      Y2, Y3, Y3
-	VMOVUPS     constantsAVX2<>+1536(SB), Y4
+	VMOVUPS     constantsAVX2<>+1472(SB), Y4
+	VFMADD213PS constantsAVX2<>+1536(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+1600(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+1664(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+1728(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+1792(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+1856(SB), Y3, Y4
-	VFMADD213PS constantsAVX2<>+1920(SB), Y3, Y4
 	VMULPS      Y3, Y4, Y4
 	VSUBPS      Y3, Y4, Y3
 	VMOVUPS     constantsAVX2<>+0(SB), Y4
@@ -3214,31 +3542,29 @@ singleEnd:
 	VFMADD213PS constantsAVX2<>+512(SB), Y3, Y5
 	VFMADD213PS constantsAVX2<>+576(SB), Y3, Y5
 	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
-	VMULPS      Y3, Y3, Y6
-	VFMADD213PS Y3, Y6, Y5
-	VADDPS      constantsAVX2<>+704(SB), Y5, Y3
-	VCVTPS2DQ   Y4, Y4
-	VPSRAD      $0x01, Y4, Y5
-	VPSUBD      Y5, Y4, Y4
-	VPADDD      constantsAVX2<>+768(SB), Y5, Y5
-	VPSLLD      $0x17, Y5, Y5
-	VMULPS      Y5, Y3, Y3
-	VPADDD      constantsAVX2<>+768(SB), Y4, Y4
+	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
+	VCVTPS2DQ   Y4, Y3
+	VPSRAD      $0x01, Y3, Y4
+	VPSUBD      Y4, Y3, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y4, Y4
 	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y3, Y3
-	VMOVUPS     constantsAVX2<>+704(SB), Y4
+	VMULPS      Y4, Y5, Y4
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VMOVUPS     constantsAVX2<>+640(SB), Y4
 	VSUBPS      Y3, Y4, Y3
-	VANDPS      constantsAVX2<>+960(SB), Y1, Y4
+	VANDPS      constantsAVX2<>+896(SB), Y1, Y4
 	VORPS       Y3, Y4, Y3
 	VMULPS      Y1, Y1, Y4
-	VMOVUPS     constantsAVX2<>+1984(SB), Y5
+	VMOVUPS     constantsAVX2<>+1920(SB), Y5
+	VFMADD213PS constantsAVX2<>+1984(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+2048(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+2112(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+2176(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+2240(SB), Y4, Y5
-	VFMADD213PS constantsAVX2<>+2304(SB), Y4, Y5
 	VFMADD213PS Y1, Y1, Y5
-	VMOVUPS     constantsAVX2<>+2368(SB), Y1
+	VMOVUPS     constantsAVX2<>+2304(SB), Y1
 	VCMPPS      $0x11, Y1, Y2, Y1
 	VBLENDVPS   Y1, Y5, Y3, Y1
 	VMASKMOVPS  Y1, Y0, (DX)(AX*1)
@@ -3255,41 +3581,102 @@ TEXT ·geluTanhAVX2(SB), NOSPLIT, $0-48
 	MOVQ y_len+8(FP), CX
 	XORQ AX, AX
 
+unrolled:
+	CMPQ        CX, $+16
+	JL          unrolledEnd
+	VMOVUPS     (BX)(AX*1), Y0
+	VMULPS      Y0, Y0, Y1
+	VMOVUPS     constantsAVX2<>+2368(SB), Y2
+	VFMADD213PS constantsAVX2<>+2432(SB), Y1, Y2
+	VMULPS      Y0, Y2, Y1
+	VMOVUPS     constantsAVX2<>+2496(SB), Y2
+	VMAXPS      Y1, Y2, Y1
+	VMOVUPS     constantsAVX2<>+2560(SB), Y2
+	VMINPS      Y1, Y2, Y1
+	VROUNDPS    $0x09, Y1, Y2
+	VSUBPS      Y2, Y1, Y1
+	VMOVUPS     constantsAVX2<>+2624(SB), Y3
+	VFMADD213PS constantsAVX2<>+2688(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+2752(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+2816(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+2880(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VCVTPS2DQ   Y2, Y1
+	VPSRAD      $0x01, Y1, Y2
+	VPSUBD      Y2, Y1, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y1
+	VADDPS      constantsAVX2<>+640(SB), Y1, Y1
+	VDIVPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (DX)(AX*1)
+	VMOVUPS     32(BX)(AX*1), Y0
+	VMULPS      Y0, Y0, Y1
+	VMOVUPS     constantsAVX2<>+2368(SB), Y2
+	VFMADD213PS constantsAVX2<>+2432(SB), Y1, Y2
+	VMULPS      Y0, Y2, Y1
+	VMOVUPS     constantsAVX2<>+2496(SB), Y2
+	VMAXPS      Y1, Y2, Y1
+	VMOVUPS     constantsAVX2<>+2560(SB), Y2
+	VMINPS      Y1, Y2, Y1
+	VROUNDPS    $0x09, Y1, Y2
+	VSUBPS      Y2, Y1, Y1
+	VMOVUPS     constantsAVX2<>+2624(SB), Y3
+	VFMADD213PS constantsAVX2<>+2688(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+2752(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+2816(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+2880(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VCVTPS2DQ   Y2, Y1
+	VPSRAD      $0x01, Y1, Y2
+	VPSUBD      Y2, Y1, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y1
+	VADDPS      constantsAVX2<>+640(SB), Y1, Y1
+	VDIVPS      Y1, Y0, Y0
+	VMOVUPS     Y0, 32(DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         unrolled
+
+unrolledEnd:
 single:
 	CMPQ        CX, $+8
 	JL          singleEnd
 	VMOVUPS     (BX)(AX*1), Y0
 	VMULPS      Y0, Y0, Y1
-	VMOVUPS     constantsAVX2<>+2432(SB), Y2
-	VFMADD213PS constantsAVX2<>+2496(SB), Y1, Y2
+	VMOVUPS     constantsAVX2<>+2368(SB), Y2
+	VFMADD213PS constantsAVX2<>+2432(SB), Y1, Y2
 	VMULPS      Y0, Y2, Y1
-	VMOVUPS     constantsAVX2<>+0(SB), Y2
+	VMOVUPS     constantsAVX2<>+2496(SB), Y2
 	VMAXPS      Y1, Y2, Y1
-	VMOVUPS     constantsAVX2<>+64(SB), Y2
+	VMOVUPS     constantsAVX2<>+2560(SB), Y2
 	VMINPS      Y1, Y2, Y1
-	VMULPS      constantsAVX2<>+128(SB), Y1, Y2
-	VROUNDPS    $0x08, Y2, Y2
-	VFMADD231PS constantsAVX2<>+192(SB), Y2, Y1
-	VFMADD231PS constantsAVX2<>+256(SB), Y2, Y1
-	VMOVUPS     constantsAVX2<>+320(SB), Y3
-	VFMADD213PS constantsAVX2<>+384(SB), Y1, Y3
-	VFMADD213PS constantsAVX2<>+448(SB), Y1, Y3
-	VFMADD213PS constantsAVX2<>+512(SB), Y1, Y3
-	VFMADD213PS constantsAVX2<>+576(SB), Y1, Y3
+	VROUNDPS    $0x09, Y1, Y2
+	VSUBPS      Y2, Y1, Y1
+	VMOVUPS     constantsAVX2<>+2624(SB), Y3
+	VFMADD213PS constantsAVX2<>+2688(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+2752(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+2816(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+2880(SB), Y1, Y3
 	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
-	VMULPS      Y1, Y1, Y4
-	VFMADD213PS Y1, Y4, Y3
-	VADDPS      constantsAVX2<>+704(SB), Y3, Y1
-	VCVTPS2DQ   Y2, Y2
-	VPSRAD      $0x01, Y2, Y3
-	VPSUBD      Y3, Y2, Y2
-	VPADDD      constantsAVX2<>+768(SB), Y3, Y3
-	VPSLLD      $0x17, Y3, Y3
-	VMULPS      Y3, Y1, Y1
-	VPADDD      constantsAVX2<>+768(SB), Y2, Y2
+	VCVTPS2DQ   Y2, Y1
+	VPSRAD      $0x01, Y1, Y2
+	VPSUBD      Y2, Y1, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
 	VPSLLD      $0x17, Y2, Y2
-	VMULPS      Y2, Y1, Y1
-	VADDPS      constantsAVX2<>+704(SB), Y1, Y1
+	VMULPS      Y2, Y3, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y1
+	VADDPS      constantsAVX2<>+640(SB), Y1, Y1
 	VDIVPS      Y1, Y0, Y0
 	VMOVUPS     Y0, (DX)(AX*1)
 	ADDQ        $+32, AX
@@ -3304,36 +3691,31 @@ singleEnd:
 	VMOVUPS     (SI)(CX*4), Y0
 	VMASKMOVPS  (BX)(AX*1), Y0, Y1
 	VMULPS      Y1, Y1, Y2
-	VMOVUPS     constantsAVX2<>+2432(SB), Y3
-	VFMADD213PS constantsAVX2<>+2496(SB), Y2, Y3
+	VMOVUPS     constantsAVX2<>+2368(SB), Y3
+	VFMADD213PS constantsAVX2<>+2432(SB), Y2, Y3
 	VMULPS      Y1, Y3, Y2
-	VMOVUPS     constantsAVX2<>+0(SB), Y3
+	VMOVUPS     constantsAVX2<>+2496(SB), Y3
 	VMAXPS      Y2, Y3, Y2
-	VMOVUPS     constantsAVX2<>+64(SB), Y3
+	VMOVUPS     constantsAVX2<>+2560(SB), Y3
 	VMINPS      Y2, Y3, Y2
-	VMULPS      constantsAVX2<>+128(SB), Y2, Y3
-	VROUNDPS    $0x08, Y3, Y3
-	VFMADD231PS constantsAVX2<>+192(SB), Y3, Y2
-	VFMADD231PS constantsAVX2<>+256(SB), Y3, Y2
-	VMOVUPS     constantsAVX2<>+320(SB), Y4
-	VFMADD213PS constantsAVX2<>+384(SB), Y2, Y4
-	VFMADD213PS constantsAVX2<>+448(SB), Y2, Y4
-	VFMADD213PS constantsAVX2<>+512(SB), Y2, Y4
-	VFMADD213PS constantsAVX2<>+576(SB), Y2, Y4
+	VROUNDPS    $0x09, Y2, Y3
+	VSUBPS      Y3, Y2, Y2
+	VMOVUPS     constantsAVX2<>+2624(SB), Y4
+	VFMADD213PS constantsAVX2<>+2688(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2752(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2816(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2880(SB), Y2, Y4
 	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
-	VMULPS      Y2, Y2, Y5
-	VFMADD213PS Y2, Y5, Y4
-	VADDPS      constantsAVX2<>+704(SB), Y4, Y2
-	VCVTPS2DQ   Y3, Y3
-	VPSRAD      $0x01, Y3, Y4
-	VPSUBD      Y4, Y3, Y3
-	VPADDD      constantsAVX2<>+768(SB), Y4, Y4
-	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y2, Y2
-	VPADDD      constantsAVX2<>+768(SB), Y3, Y3
+	VCVTPS2DQ   Y3, Y2
+	VPSRAD      $0x01, Y2, Y3
+	VPSUBD      Y3, Y2, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
 	VPSLLD      $0x17, Y3, Y3
-	VMULPS      Y3, Y2, Y2
-	VADDPS      constantsAVX2<>+704(SB), Y2, Y2
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VADDPS      constantsAVX2<>+640(SB), Y2, Y2
 	VDIVPS      Y2, Y1, Y1
 	VMASKMOVPS  Y1, Y0, (DX)(AX*1)
 
@@ -3349,21 +3731,21 @@ TEXT ·geluErfAVX2(SB), NOSPLIT, $0-48
 	MOVQ y_len+8(FP), CX
 	XORQ AX, AX
 
-single:
-	CMPQ        CX, $+8
-	JL          singleEnd
+unrolled:
+	CMPQ        CX, $+16
+	JL          unrolledEnd
 	VMOVUPS     (BX)(AX*1), Y0
-	VMULPS      constantsAVX2<>+2560(SB), Y0, Y1
-	VANDPS      constantsAVX2<>+832(SB), Y1, Y2
-	VMOVUPS     constantsAVX2<>+1472(SB), Y3
+	VMULPS      constantsAVX2<>+2944(SB), Y0, Y1
+	VANDPS      constantsAVX2<>+768(SB), Y1, Y2
+	VMOVUPS     constantsAVX2<>+1408(SB), Y3
 	VMINPS      Y2, Y3, Y3
-	VMOVUPS     constantsAVX2<>+1536(SB), Y4
+	VMOVUPS     constantsAVX2<>+1472(SB), Y4
+	VFMADD213PS constantsAVX2<>+1536(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+1600(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+1664(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+1728(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+1792(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+1856(SB), Y3, Y4
-	VFMADD213PS constantsAVX2<>+1920(SB), Y3, Y4
 	VMULPS      Y3, Y4, Y4
 	VSUBPS      Y3, Y4, Y3
 	VMOVUPS     constantsAVX2<>+0(SB), Y4
@@ -3380,35 +3762,155 @@ single:
 	VFMADD213PS constantsAVX2<>+512(SB), Y3, Y5
 	VFMADD213PS constantsAVX2<>+576(SB), Y3, Y5
 	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
-	VMULPS      Y3, Y3, Y6
-	VFMADD213PS Y3, Y6, Y5
-	VADDPS      constantsAVX2<>+704(SB), Y5, Y3
-	VCVTPS2DQ   Y4, Y4
-	VPSRAD      $0x01, Y4, Y5
-	VPSUBD      Y5, Y4, Y4
-	VPADDD      constantsAVX2<>+768(SB), Y5, Y5
-	VPSLLD      $0x17, Y5, Y5
-	VMULPS      Y5, Y3, Y3
-	VPADDD      constantsAVX2<>+768(SB), Y4, Y4
+	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
+	VCVTPS2DQ   Y4, Y3
+	VPSRAD      $0x01, Y3, Y4
+	VPSUBD      Y4, Y3, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y4, Y4
 	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y3, Y3
-	VMOVUPS     constantsAVX2<>+704(SB), Y4
+	VMULPS      Y4, Y5, Y4
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VMOVUPS     constantsAVX2<>+640(SB), Y4
 	VSUBPS      Y3, Y4, Y3
-	VANDPS      constantsAVX2<>+960(SB), Y1, Y4
+	VANDPS      constantsAVX2<>+896(SB), Y1, Y4
 	VORPS       Y3, Y4, Y3
 	VMULPS      Y1, Y1, Y4
-	VMOVUPS     constantsAVX2<>+1984(SB), Y5
+	VMOVUPS     constantsAVX2<>+1920(SB), Y5
+	VFMADD213PS constantsAVX2<>+1984(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+2048(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+2112(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+2176(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+2240(SB), Y4, Y5
-	VFMADD213PS constantsAVX2<>+2304(SB), Y4, Y5
 	VFMADD213PS Y1, Y1, Y5
-	VMOVUPS     constantsAVX2<>+2368(SB), Y1
+	VMOVUPS     constantsAVX2<>+2304(SB), Y1
 	VCMPPS      $0x11, Y1, Y2, Y1
 	VBLENDVPS   Y1, Y5, Y3, Y1
-	VMOVUPS     constantsAVX2<>+640(SB), Y2
-	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y1
+	VMOVUPS     constantsAVX2<>+3008(SB), Y2
+	VFMADD213PS constantsAVX2<>+3008(SB), Y2, Y1
+	VMULPS      Y0, Y1, Y0
+	VMOVUPS     Y0, (DX)(AX*1)
+	VMOVUPS     32(BX)(AX*1), Y0
+	VMULPS      constantsAVX2<>+2944(SB), Y0, Y1
+	VANDPS      constantsAVX2<>+768(SB), Y1, Y2
+	VMOVUPS     constantsAVX2<>+1408(SB), Y3
+	VMINPS      Y2, Y3, Y3
+	VMOVUPS     constantsAVX2<>+1472(SB), Y4
+	VFMADD213PS constantsAVX2<>+1536(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1600(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1664(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1728(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1792(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1856(SB), Y3, Y4
+	VMULPS      Y3, Y4, Y4
+	VSUBPS      Y3, Y4, Y3
+	VMOVUPS     constantsAVX2<>+0(SB), Y4
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     constantsAVX2<>+64(SB), Y4
+	VMINPS      Y3, Y4, Y3
+	VMULPS      constantsAVX2<>+128(SB), Y3, Y4
+	VROUNDPS    $0x08, Y4, Y4
+	VFMADD231PS constantsAVX2<>+192(SB), Y4, Y3
+	VFMADD231PS constantsAVX2<>+256(SB), Y4, Y3
+	VMOVUPS     constantsAVX2<>+320(SB), Y5
+	VFMADD213PS constantsAVX2<>+384(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+448(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+512(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+576(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
+	VCVTPS2DQ   Y4, Y3
+	VPSRAD      $0x01, Y3, Y4
+	VPSUBD      Y4, Y3, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y4, Y4
+	VPSLLD      $0x17, Y4, Y4
+	VMULPS      Y4, Y5, Y4
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VMOVUPS     constantsAVX2<>+640(SB), Y4
+	VSUBPS      Y3, Y4, Y3
+	VANDPS      constantsAVX2<>+896(SB), Y1, Y4
+	VORPS       Y3, Y4, Y3
+	VMULPS      Y1, Y1, Y4
+	VMOVUPS     constantsAVX2<>+1920(SB), Y5
+	VFMADD213PS constantsAVX2<>+1984(SB), Y4, Y5
+	VFMADD213PS constantsAVX2<>+2048(SB), Y4, Y5
+	VFMADD213PS constantsAVX2<>+2112(SB), Y4, Y5
+	VFMADD213PS constantsAVX2<>+2176(SB), Y4, Y5
+	VFMADD213PS constantsAVX2<>+2240(SB), Y4, Y5
+	VFMADD213PS Y1, Y1, Y5
+	VMOVUPS     constantsAVX2<>+2304(SB), Y1
+	VCMPPS      $0x11, Y1, Y2, Y1
+	VBLENDVPS   Y1, Y5, Y3, Y1
+	VMOVUPS     constantsAVX2<>+3008(SB), Y2
+	VFMADD213PS constantsAVX2<>+3008(SB), Y2, Y1
+	VMULPS      Y0, Y1, Y0
+	VMOVUPS     Y0, 32(DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         unrolled
+
+unrolledEnd:
+single:
+	CMPQ        CX, $+8
+	JL          singleEnd
+	VMOVUPS     (BX)(AX*1), Y0
+	VMULPS      constantsAVX2<>+2944(SB), Y0, Y1
+	VANDPS      constantsAVX2<>+768(SB), Y1, Y2
+	VMOVUPS     constantsAVX2<>+1408(SB), Y3
+	VMINPS      Y2, Y3, Y3
+	VMOVUPS     constantsAVX2<>+1472(SB), Y4
+	VFMADD213PS constantsAVX2<>+1536(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1600(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1664(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1728(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1792(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1856(SB), Y3, Y4
+	VMULPS      Y3, Y4, Y4
+	VSUBPS      Y3, Y4, Y3
+	VMOVUPS     constantsAVX2<>+0(SB), Y4
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     constantsAVX2<>+64(SB), Y4
+	VMINPS      Y3, Y4, Y3
+	VMULPS      constantsAVX2<>+128(SB), Y3, Y4
+	VROUNDPS    $0x08, Y4, Y4
+	VFMADD231PS constantsAVX2<>+192(SB), Y4, Y3
+	VFMADD231PS constantsAVX2<>+256(SB), Y4, Y3
+	VMOVUPS     constantsAVX2<>+320(SB), Y5
+	VFMADD213PS constantsAVX2<>+384(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+448(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+512(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+576(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
+	VCVTPS2DQ   Y4, Y3
+	VPSRAD      $0x01, Y3, Y4
+	VPSUBD      Y4, Y3, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y4, Y4
+	VPSLLD      $0x17, Y4, Y4
+	VMULPS      Y4, Y5, Y4
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VMOVUPS     constantsAVX2<>+640(SB), Y4
+	VSUBPS      Y3, Y4, Y3
+	VANDPS      constantsAVX2<>+896(SB), Y1, Y4
+	VORPS       Y3, Y4, Y3
+	VMULPS      Y1, Y1, Y4
+	VMOVUPS     constantsAVX2<>+1920(SB), Y5
+	VFMADD213PS constantsAVX2<>+1984(SB), Y4, Y5
+	VFMADD213PS constantsAVX2<>+2048(SB), Y4, Y5
+	VFMADD213PS constantsAVX2<>+2112(SB), Y4, Y5
+	VFMADD213PS constantsAVX2<>+2176(SB), Y4, Y5
+	VFMADD213PS constantsAVX2<>+2240(SB), Y4, Y5
+	VFMADD213PS Y1, Y1, Y5
+	VMOVUPS     constantsAVX2<>+2304(SB), Y1
+	VCMPPS      $0x11, Y1, Y2, Y1
+	VBLENDVPS   Y1, Y5, Y3, Y1
+	VMOVUPS     constantsAVX2<>+3008(SB), Y2
+	VFMADD213PS constantsAVX2<>+3008(SB), Y2, Y1
 	VMULPS      Y0, Y1, Y0
 	VMOVUPS     Y0, (DX)(AX*1)
 	ADDQ        $+32, AX
@@ -3422,17 +3924,17 @@ singleEnd:
 	NEGQ        CX
 	VMOVUPS     (SI)(CX*4), Y0
 	VMASKMOVPS  (BX)(AX*1), Y0, Y1
-	VMULPS      constantsAVX2<>+2560(SB), Y1, Y2
-	VANDPS      constantsAVX2<>+832(SB), Y2, Y3
-	VMOVUPS     constantsAVX2<>+1472(SB), Y4
+	VMULPS      constantsAVX2<>+2944(SB), Y1, Y2
+	VANDPS      constantsAVX2<>+768(SB), Y2, Y3
+	VMOVUPS     constantsAVX2<>+1408(SB), Y4
 	VMINPS      Y3, Y4, Y4
-	VMOVUPS     constantsAVX2<>+1536(SB), Y5
+	VMOVUPS     constantsAVX2<>+1472(SB), Y5
+	VFMADD213PS constantsAVX2<>+1536(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+1600(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+1664(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+1728(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+1792(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+1856(SB), Y4, Y5
-	VFMADD213PS constantsAVX2<>+1920(SB), Y4, Y5
 	VMULPS      Y4, Y5, Y5
 	VSUBPS      Y4, Y5, Y4
 	VMOVUPS     constantsAVX2<>+0(SB), Y5
@@ -3449,35 +3951,33 @@ singleEnd:
 	VFMADD213PS constantsAVX2<>+512(SB), Y4, Y6
 	VFMADD213PS constantsAVX2<>+576(SB), Y4, Y6
 	VFMADD213PS constantsAVX2<>+640(SB), Y4, Y6
-	VMULPS      Y4, Y4, Y7
-	VFMADD213PS Y4, Y7, Y6
-	VADDPS      constantsAVX2<>+704(SB), Y6, Y4
-	VCVTPS2DQ   Y5, Y5
-	VPSRAD      $0x01, Y5, Y6
-	VPSUBD      Y6, Y5, Y5
-	VPADDD      constantsAVX2<>+768(SB), Y6, Y6
-	VPSLLD      $0x17, Y6, Y6
-	VMULPS      Y6, Y4, Y4
-	VPADDD      constantsAVX2<>+768(SB), Y5, Y5
+	VFMADD213PS constantsAVX2<>+640(SB), Y4, Y6
+	VCVTPS2DQ   Y5, Y4
+	VPSRAD      $0x01, Y4, Y5
+	VPSUBD      Y5, Y4, Y4
+	VPADDD      constantsAVX2<>+704(SB), Y5, Y5
 	VPSLLD      $0x17, Y5, Y5
-	VMULPS      Y5, Y4, Y4
-	VMOVUPS     constantsAVX2<>+704(SB), Y5
+	VMULPS      Y5, Y6, Y5
+	VPADDD      constantsAVX2<>+704(SB), Y4, Y4
+	VPSLLD      $0x17, Y4, Y4
+	VMULPS      Y4, Y5, Y4
+	VMOVUPS     constantsAVX2<>+640(SB), Y5
 	VSUBPS      Y4, Y5, Y4
-	VANDPS      constantsAVX2<>+960(SB), Y2, Y5
+	VANDPS      constantsAVX2<>+896(SB), Y2, Y5
 	VORPS       Y4, Y5, Y4
 	VMULPS      Y2, Y2, Y5
-	VMOVUPS     constantsAVX2<>+1984(SB), Y6
+	VMOVUPS     constantsAVX2<>+1920(SB), Y6
+	VFMADD213PS constantsAVX2<>+1984(SB), Y5, Y6
 	VFMADD213PS constantsAVX2<>+2048(SB), Y5, Y6
 	VFMADD213PS constantsAVX2<>+2112(SB), Y5, Y6
 	VFMADD213PS constantsAVX2<>+2176(SB), Y5, Y6
 	VFMADD213PS constantsAVX2<>+2240(SB), Y5, Y6
-	VFMADD213PS constantsAVX2<>+2304(SB), Y5, Y6
 	VFMADD213PS Y2, Y2, Y6
-	VMOVUPS     constantsAVX2<>+2368(SB), Y2
+	VMOVUPS     constantsAVX2<>+2304(SB), Y2
 	VCMPPS      $0x11, Y2, Y3, Y2
 	VBLENDVPS   Y2, Y6, Y4, Y2
-	VMOVUPS     constantsAVX2<>+640(SB), Y3
-	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y2
+	VMOVUPS     constantsAVX2<>+3008(SB), Y3
+	VFMADD213PS constantsAVX2<>+3008(SB), Y3, Y2
 	VMULPS      Y1, Y2, Y1
 	VMASKMOVPS  Y1, Y0, (DX)(AX*1)
 
@@ -3493,11 +3993,11 @@ TEXT ·siluAVX2(SB), NOSPLIT, $0-48
 	MOVQ y_len+8(FP), CX
 	XORQ AX, AX
 
-single:
-	CMPQ        CX, $+8
-	JL          singleEnd
+unrolled:
+	CMPQ        CX, $+16
+	JL          unrolledEnd
 	VMOVUPS     (BX)(AX*1), Y0
-	VMULPS      constantsAVX2<>+1408(SB), Y0, Y1
+	VMULPS      constantsAVX2<>+1344(SB), Y0, Y1
 	VMOVUPS     constantsAVX2<>+0(SB), Y2
 	VMAXPS      Y1, Y2, Y1
 	VMOVUPS     constantsAVX2<>+64(SB), Y2
@@ -3512,19 +4012,83 @@ single:
 	VFMADD213PS constantsAVX2<>+512(SB), Y1, Y3
 	VFMADD213PS constantsAVX2<>+576(SB), Y1, Y3
 	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
-	VMULPS      Y1, Y1, Y4
-	VFMADD213PS Y1, Y4, Y3
-	VADDPS      constantsAVX2<>+704(SB), Y3, Y1
-	VCVTPS2DQ   Y2, Y2
-	VPSRAD      $0x01, Y2, Y3
-	VPSUBD      Y3, Y2, Y2
-	VPADDD      constantsAVX2<>+768(SB), Y3, Y3
-	VPSLLD      $0x17, Y3, Y3
-	VMULPS      Y3, Y1, Y1
-	VPADDD      constantsAVX2<>+768(SB), Y2, Y2
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VCVTPS2DQ   Y2, Y1
+	VPSRAD      $0x01, Y1, Y2
+	VPSUBD      Y2, Y1, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
 	VPSLLD      $0x17, Y2, Y2
-	VMULPS      Y2, Y1, Y1
-	VADDPS      constantsAVX2<>+704(SB), Y1, Y1
+	VMULPS      Y2, Y3, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y1
+	VADDPS      constantsAVX2<>+640(SB), Y1, Y1
+	VDIVPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (DX)(AX*1)
+	VMOVUPS     32(BX)(AX*1), Y0
+	VMULPS      constantsAVX2<>+1344(SB), Y0, Y1
+	VMOVUPS     constantsAVX2<>+0(SB), Y2
+	VMAXPS      Y1, Y2, Y1
+	VMOVUPS     constantsAVX2<>+64(SB), Y2
+	VMINPS      Y1, Y2, Y1
+	VMULPS      constantsAVX2<>+128(SB), Y1, Y2
+	VROUNDPS    $0x08, Y2, Y2
+	VFMADD231PS constantsAVX2<>+192(SB), Y2, Y1
+	VFMADD231PS constantsAVX2<>+256(SB), Y2, Y1
+	VMOVUPS     constantsAVX2<>+320(SB), Y3
+	VFMADD213PS constantsAVX2<>+384(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+448(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+512(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+576(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VCVTPS2DQ   Y2, Y1
+	VPSRAD      $0x01, Y1, Y2
+	VPSUBD      Y2, Y1, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y1
+	VADDPS      constantsAVX2<>+640(SB), Y1, Y1
+	VDIVPS      Y1, Y0, Y0
+	VMOVUPS     Y0, 32(DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         unrolled
+
+unrolledEnd:
+single:
+	CMPQ        CX, $+8
+	JL          singleEnd
+	VMOVUPS     (BX)(AX*1), Y0
+	VMULPS      constantsAVX2<>+1344(SB), Y0, Y1
+	VMOVUPS     constantsAVX2<>+0(SB), Y2
+	VMAXPS      Y1, Y2, Y1
+	VMOVUPS     constantsAVX2<>+64(SB), Y2
+	VMINPS      Y1, Y2, Y1
+	VMULPS      constantsAVX2<>+128(SB), Y1, Y2
+	VROUNDPS    $0x08, Y2, Y2
+	VFMADD231PS constantsAVX2<>+192(SB), Y2, Y1
+	VFMADD231PS constantsAVX2<>+256(SB), Y2, Y1
+	VMOVUPS     constantsAVX2<>+320(SB), Y3
+	VFMADD213PS constantsAVX2<>+384(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+448(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+512(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+576(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VCVTPS2DQ   Y2, Y1
+	VPSRAD      $0x01, Y1, Y2
+	VPSUBD      Y2, Y1, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y1
+	VADDPS      constantsAVX2<>+640(SB), Y1, Y1
 	VDIVPS      Y1, Y0, Y0
 	VMOVUPS     Y0, (DX)(AX*1)
 	ADDQ        $+32, AX
@@ -3538,7 +4102,7 @@ singleEnd:
 	NEGQ        CX
 	VMOVUPS     (SI)(CX*4), Y0
 	VMASKMOVPS  (BX)(AX*1), Y0, Y1
-	VMULPS      constantsAVX2<>+1408(SB), Y1, Y2
+	VMULPS      constantsAVX2<>+1344(SB), Y1, Y2
 	VMOVUPS     constantsAVX2<>+0(SB), Y3
 	VMAXPS      Y2, Y3, Y2
 	VMOVUPS     constantsAVX2<>+64(SB), Y3
@@ -3553,19 +4117,17 @@ singleEnd:
 	VFMADD213PS constantsAVX2<>+512(SB), Y2, Y4
 	VFMADD213PS constantsAVX2<>+576(SB), Y2, Y4
 	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
-	VMULPS      Y2, Y2, Y5
-	VFMADD213PS Y2, Y5, Y4
-	VADDPS      constantsAVX2<>+704(SB), Y4, Y2
-	VCVTPS2DQ   Y3, Y3
-	VPSRAD      $0x01, Y3, Y4
-	VPSUBD      Y4, Y3, Y3
-	VPADDD      constantsAVX2<>+768(SB), Y4, Y4
-	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y2, Y2
-	VPADDD      constantsAVX2<>+768(SB), Y3, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VCVTPS2DQ   Y3, Y2
+	VPSRAD      $0x01, Y2, Y3
+	VPSUBD      Y3, Y2, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
 	VPSLLD      $0x17, Y3, Y3
-	VMULPS      Y3, Y2, Y2
-	VADDPS      constantsAVX2<>+704(SB), Y2, Y2
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VADDPS      constantsAVX2<>+640(SB), Y2, Y2
 	VDIVPS      Y2, Y1, Y1
 	VMASKMOVPS  Y1, Y0, (DX)(AX*1)
 
@@ -3581,24 +4143,64 @@ TEXT ·roundBF16AVX2(SB), NOSPLIT, $0-48
 	MOVQ y_len+8(FP), CX
 	XORQ AX, AX
 
-single:
-	CMPQ      CX, $+8
-	JL        singleEnd
+unrolled:
+	CMPQ      CX, $+16
+	JL        unrolledEnd
 	VMOVUPS   (BX)(AX*1), Y0
 	VPSRLD    $0x10, Y0, Y1
-	VANDPS    constantsAVX2<>+2624(SB), Y1, Y2
-	VPADDD    constantsAVX2<>+2688(SB), Y0, Y1
+	VANDPS    constantsAVX2<>+3072(SB), Y1, Y2
+	VPADDD    constantsAVX2<>+3136(SB), Y0, Y1
 	VPADDD    Y2, Y1, Y1
-	VANDPS    constantsAVX2<>+832(SB), Y0, Y2
-	VMOVUPS   constantsAVX2<>+2752(SB), Y3
-	VMOVUPS   constantsAVX2<>+2816(SB), Y4
-	VANDPS    constantsAVX2<>+960(SB), Y0, Y5
+	VANDPS    constantsAVX2<>+768(SB), Y0, Y2
+	VMOVUPS   constantsAVX2<>+3200(SB), Y3
+	VMOVUPS   constantsAVX2<>+3264(SB), Y4
+	VANDPS    constantsAVX2<>+896(SB), Y0, Y5
 	VCMPPS    $0x11, Y3, Y2, Y3
 	VBLENDVPS Y3, Y5, Y1, Y1
 	VADDPS    Y0, Y0, Y0
 	VCMPPS    $0x11, Y4, Y2, Y2
 	VBLENDVPS Y2, Y1, Y0, Y0
-	VANDPS    constantsAVX2<>+2880(SB), Y0, Y0
+	VANDPS    constantsAVX2<>+3328(SB), Y0, Y0
+	VMOVUPS   Y0, (DX)(AX*1)
+	VMOVUPS   32(BX)(AX*1), Y0
+	VPSRLD    $0x10, Y0, Y1
+	VANDPS    constantsAVX2<>+3072(SB), Y1, Y2
+	VPADDD    constantsAVX2<>+3136(SB), Y0, Y1
+	VPADDD    Y2, Y1, Y1
+	VANDPS    constantsAVX2<>+768(SB), Y0, Y2
+	VMOVUPS   constantsAVX2<>+3200(SB), Y3
+	VMOVUPS   constantsAVX2<>+3264(SB), Y4
+	VANDPS    constantsAVX2<>+896(SB), Y0, Y5
+	VCMPPS    $0x11, Y3, Y2, Y3
+	VBLENDVPS Y3, Y5, Y1, Y1
+	VADDPS    Y0, Y0, Y0
+	VCMPPS    $0x11, Y4, Y2, Y2
+	VBLENDVPS Y2, Y1, Y0, Y0
+	VANDPS    constantsAVX2<>+3328(SB), Y0, Y0
+	VMOVUPS   Y0, 32(DX)(AX*1)
+	ADDQ      $+64, AX
+	SUBQ      $+16, CX
+	JMP       unrolled
+
+unrolledEnd:
+single:
+	CMPQ      CX, $+8
+	JL        singleEnd
+	VMOVUPS   (BX)(AX*1), Y0
+	VPSRLD    $0x10, Y0, Y1
+	VANDPS    constantsAVX2<>+3072(SB), Y1, Y2
+	VPADDD    constantsAVX2<>+3136(SB), Y0, Y1
+	VPADDD    Y2, Y1, Y1
+	VANDPS    constantsAVX2<>+768(SB), Y0, Y2
+	VMOVUPS   constantsAVX2<>+3200(SB), Y3
+	VMOVUPS   constantsAVX2<>+3264(SB), Y4
+	VANDPS    constantsAVX2<>+896(SB), Y0, Y5
+	VCMPPS    $0x11, Y3, Y2, Y3
+	VBLENDVPS Y3, Y5, Y1, Y1
+	VADDPS    Y0, Y0, Y0
+	VCMPPS    $0x11, Y4, Y2, Y2
+	VBLENDVPS Y2, Y1, Y0, Y0
+	VANDPS    constantsAVX2<>+3328(SB), Y0, Y0
 	VMOVUPS   Y0, (DX)(AX*1)
 	ADDQ      $+32, AX
 	SUBQ      $+8, CX
@@ -3612,19 +4214,19 @@ singleEnd:
 	VMOVUPS    (SI)(CX*4), Y0
 	VMASKMOVPS (BX)(AX*1), Y0, Y1
 	VPSRLD     $0x10, Y1, Y2
-	VANDPS     constantsAVX2<>+2624(SB), Y2, Y3
-	VPADDD     constantsAVX2<>+2688(SB), Y1, Y2
+	VANDPS     constantsAVX2<>+3072(SB), Y2, Y3
+	VPADDD     constantsAVX2<>+3136(SB), Y1, Y2
 	VPADDD     Y3, Y2, Y2
-	VANDPS     constantsAVX2<>+832(SB), Y1, Y3
-	VMOVUPS    constantsAVX2<>+2752(SB), Y4
-	VMOVUPS    constantsAVX2<>+2816(SB), Y5
-	VANDPS     constantsAVX2<>+960(SB), Y1, Y6
+	VANDPS     constantsAVX2<>+768(SB), Y1, Y3
+	VMOVUPS    constantsAVX2<>+3200(SB), Y4
+	VMOVUPS    constantsAVX2<>+3264(SB), Y5
+	VANDPS     constantsAVX2<>+896(SB), Y1, Y6
 	VCMPPS     $0x11, Y4, Y3, Y4
 	VBLENDVPS  Y4, Y6, Y2, Y2
 	VADDPS     Y1, Y1, Y1
 	VCMPPS     $0x11, Y5, Y3, Y3
 	VBLENDVPS  Y3, Y2, Y1, Y1
-	VANDPS     constantsAVX2<>+2880(SB), Y1, Y1
+	VANDPS     constantsAVX2<>+3328(SB), Y1, Y1
 	VMASKMOVPS Y1, Y0, (DX)(AX*1)
 
 done:
@@ -3640,46 +4242,127 @@ TEXT ·geluTanhGradAVX2(SB), NOSPLIT, $0-72
 	MOVQ dx_len+8(FP), CX
 	XORQ AX, AX
 
+unrolled:
+	CMPQ        CX, $+16
+	JL          unrolledEnd
+	VMOVUPS     (SI)(AX*1), Y0
+	VMULPS      Y0, Y0, Y1
+	VMOVUPS     constantsAVX2<>+2368(SB), Y2
+	VFMADD213PS constantsAVX2<>+2432(SB), Y1, Y2
+	VMULPS      Y0, Y2, Y2
+	VMOVUPS     constantsAVX2<>+2496(SB), Y3
+	VMAXPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+2560(SB), Y3
+	VMINPS      Y2, Y3, Y2
+	VROUNDPS    $0x09, Y2, Y3
+	VSUBPS      Y3, Y2, Y2
+	VMOVUPS     constantsAVX2<>+2624(SB), Y4
+	VFMADD213PS constantsAVX2<>+2688(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2752(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2816(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2880(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VCVTPS2DQ   Y3, Y2
+	VPSRAD      $0x01, Y2, Y3
+	VPSUBD      Y3, Y2, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VADDPS      constantsAVX2<>+640(SB), Y2, Y2
+	VMOVUPS     constantsAVX2<>+640(SB), Y3
+	VDIVPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+3392(SB), Y3
+	VFMADD213PS constantsAVX2<>+3456(SB), Y1, Y3
+	VMOVUPS     constantsAVX2<>+640(SB), Y1
+	VSUBPS      Y2, Y1, Y1
+	VMULPS      Y0, Y1, Y0
+	VMULPS      Y3, Y0, Y0
+	VFMADD213PS Y2, Y2, Y0
+	VMOVUPS     (BX)(AX*1), Y1
+	VMULPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (DX)(AX*1)
+	VMOVUPS     32(SI)(AX*1), Y0
+	VMULPS      Y0, Y0, Y1
+	VMOVUPS     constantsAVX2<>+2368(SB), Y2
+	VFMADD213PS constantsAVX2<>+2432(SB), Y1, Y2
+	VMULPS      Y0, Y2, Y2
+	VMOVUPS     constantsAVX2<>+2496(SB), Y3
+	VMAXPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+2560(SB), Y3
+	VMINPS      Y2, Y3, Y2
+	VROUNDPS    $0x09, Y2, Y3
+	VSUBPS      Y3, Y2, Y2
+	VMOVUPS     constantsAVX2<>+2624(SB), Y4
+	VFMADD213PS constantsAVX2<>+2688(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2752(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2816(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2880(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VCVTPS2DQ   Y3, Y2
+	VPSRAD      $0x01, Y2, Y3
+	VPSUBD      Y3, Y2, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VADDPS      constantsAVX2<>+640(SB), Y2, Y2
+	VMOVUPS     constantsAVX2<>+640(SB), Y3
+	VDIVPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+3392(SB), Y3
+	VFMADD213PS constantsAVX2<>+3456(SB), Y1, Y3
+	VMOVUPS     constantsAVX2<>+640(SB), Y1
+	VSUBPS      Y2, Y1, Y1
+	VMULPS      Y0, Y1, Y0
+	VMULPS      Y3, Y0, Y0
+	VFMADD213PS Y2, Y2, Y0
+	VMOVUPS     32(BX)(AX*1), Y1
+	VMULPS      Y1, Y0, Y0
+	VMOVUPS     Y0, 32(DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         unrolled
+
+unrolledEnd:
 single:
 	CMPQ        CX, $+8
 	JL          singleEnd
 	VMOVUPS     (SI)(AX*1), Y0
 	VMULPS      Y0, Y0, Y1
-	VMOVUPS     constantsAVX2<>+2432(SB), Y2
-	VFMADD213PS constantsAVX2<>+2496(SB), Y1, Y2
+	VMOVUPS     constantsAVX2<>+2368(SB), Y2
+	VFMADD213PS constantsAVX2<>+2432(SB), Y1, Y2
 	VMULPS      Y0, Y2, Y2
-	VMOVUPS     constantsAVX2<>+0(SB), Y3
+	VMOVUPS     constantsAVX2<>+2496(SB), Y3
 	VMAXPS      Y2, Y3, Y2
-	VMOVUPS     constantsAVX2<>+64(SB), Y3
+	VMOVUPS     constantsAVX2<>+2560(SB), Y3
 	VMINPS      Y2, Y3, Y2
-	VMULPS      constantsAVX2<>+128(SB), Y2, Y3
-	VROUNDPS    $0x08, Y3, Y3
-	VFMADD231PS constantsAVX2<>+192(SB), Y3, Y2
-	VFMADD231PS constantsAVX2<>+256(SB), Y3, Y2
-	VMOVUPS     constantsAVX2<>+320(SB), Y4
-	VFMADD213PS constantsAVX2<>+384(SB), Y2, Y4
-	VFMADD213PS constantsAVX2<>+448(SB), Y2, Y4
-	VFMADD213PS constantsAVX2<>+512(SB), Y2, Y4
-	VFMADD213PS constantsAVX2<>+576(SB), Y2, Y4
+	VROUNDPS    $0x09, Y2, Y3
+	VSUBPS      Y3, Y2, Y2
+	VMOVUPS     constantsAVX2<>+2624(SB), Y4
+	VFMADD213PS constantsAVX2<>+2688(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2752(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2816(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2880(SB), Y2, Y4
 	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
-	VMULPS      Y2, Y2, Y5
-	VFMADD213PS Y2, Y5, Y4
-	VADDPS      constantsAVX2<>+704(SB), Y4, Y2
-	VCVTPS2DQ   Y3, Y3
-	VPSRAD      $0x01, Y3, Y4
-	VPSUBD      Y4, Y3, Y3
-	VPADDD      constantsAVX2<>+768(SB), Y4, Y4
-	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y2, Y2
-	VPADDD      constantsAVX2<>+768(SB), Y3, Y3
+	VCVTPS2DQ   Y3, Y2
+	VPSRAD      $0x01, Y2, Y3
+	VPSUBD      Y3, Y2, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
 	VPSLLD      $0x17, Y3, Y3
-	VMULPS      Y3, Y2, Y2
-	VADDPS      constantsAVX2<>+704(SB), Y2, Y2
-	VMOVUPS     constantsAVX2<>+704(SB), Y3
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VADDPS      constantsAVX2<>+640(SB), Y2, Y2
+	VMOVUPS     constantsAVX2<>+640(SB), Y3
 	VDIVPS      Y2, Y3, Y2
-	VMOVUPS     constantsAVX2<>+2944(SB), Y3
-	VFMADD213PS constantsAVX2<>+3008(SB), Y1, Y3
-	VMOVUPS     constantsAVX2<>+704(SB), Y1
+	VMOVUPS     constantsAVX2<>+3392(SB), Y3
+	VFMADD213PS constantsAVX2<>+3456(SB), Y1, Y3
+	VMOVUPS     constantsAVX2<>+640(SB), Y1
 	VSUBPS      Y2, Y1, Y1
 	VMULPS      Y0, Y1, Y0
 	VMULPS      Y3, Y0, Y0
@@ -3699,41 +4382,36 @@ singleEnd:
 	VMOVUPS     (DI)(CX*4), Y0
 	VMASKMOVPS  (SI)(AX*1), Y0, Y1
 	VMULPS      Y1, Y1, Y2
-	VMOVUPS     constantsAVX2<>+2432(SB), Y3
-	VFMADD213PS constantsAVX2<>+2496(SB), Y2, Y3
+	VMOVUPS     constantsAVX2<>+2368(SB), Y3
+	VFMADD213PS constantsAVX2<>+2432(SB), Y2, Y3
 	VMULPS      Y1, Y3, Y3
-	VMOVUPS     constantsAVX2<>+0(SB), Y4
+	VMOVUPS     constantsAVX2<>+2496(SB), Y4
 	VMAXPS      Y3, Y4, Y3
-	VMOVUPS     constantsAVX2<>+64(SB), Y4
+	VMOVUPS     constantsAVX2<>+2560(SB), Y4
 	VMINPS      Y3, Y4, Y3
-	VMULPS      constantsAVX2<>+128(SB), Y3, Y4
-	VROUNDPS    $0x08, Y4, Y4
-	VFMADD231PS constantsAVX2<>+192(SB), Y4, Y3
-	VFMADD231PS constantsAVX2<>+256(SB), Y4, Y3
-	VMOVUPS     constantsAVX2<>+320(SB), Y5
-	VFMADD213PS constantsAVX2<>+384(SB), Y3, Y5
-	VFMADD213PS constantsAVX2<>+448(SB), Y3, Y5
-	VFMADD213PS constantsAVX2<>+512(SB), Y3, Y5
-	VFMADD213PS constantsAVX2<>+576(SB), Y3, Y5
+	VROUNDPS    $0x09, Y3, Y4
+	VSUBPS      Y4, Y3, Y3
+	VMOVUPS     constantsAVX2<>+2624(SB), Y5
+	VFMADD213PS constantsAVX2<>+2688(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+2752(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+2816(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+2880(SB), Y3, Y5
 	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
-	VMULPS      Y3, Y3, Y6
-	VFMADD213PS Y3, Y6, Y5
-	VADDPS      constantsAVX2<>+704(SB), Y5, Y3
-	VCVTPS2DQ   Y4, Y4
-	VPSRAD      $0x01, Y4, Y5
-	VPSUBD      Y5, Y4, Y4
-	VPADDD      constantsAVX2<>+768(SB), Y5, Y5
-	VPSLLD      $0x17, Y5, Y5
-	VMULPS      Y5, Y3, Y3
-	VPADDD      constantsAVX2<>+768(SB), Y4, Y4
+	VCVTPS2DQ   Y4, Y3
+	VPSRAD      $0x01, Y3, Y4
+	VPSUBD      Y4, Y3, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y4, Y4
 	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y3, Y3
-	VADDPS      constantsAVX2<>+704(SB), Y3, Y3
-	VMOVUPS     constantsAVX2<>+704(SB), Y4
+	VMULPS      Y4, Y5, Y4
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VADDPS      constantsAVX2<>+640(SB), Y3, Y3
+	VMOVUPS     constantsAVX2<>+640(SB), Y4
 	VDIVPS      Y3, Y4, Y3
-	VMOVUPS     constantsAVX2<>+2944(SB), Y4
-	VFMADD213PS constantsAVX2<>+3008(SB), Y2, Y4
-	VMOVUPS     constantsAVX2<>+704(SB), Y2
+	VMOVUPS     constantsAVX2<>+3392(SB), Y4
+	VFMADD213PS constantsAVX2<>+3456(SB), Y2, Y4
+	VMOVUPS     constantsAVX2<>+640(SB), Y2
 	VSUBPS      Y3, Y2, Y2
 	VMULPS      Y1, Y2, Y1
 	VMULPS      Y4, Y1, Y1
@@ -3755,12 +4433,12 @@ TEXT ·geluErfGradAVX2(SB), NOSPLIT, $0-72
 	MOVQ dx_len+8(FP), CX
 	XORQ AX, AX
 
-single:
-	CMPQ        CX, $+8
-	JL          singleEnd
+unrolled:
+	CMPQ        CX, $+16
+	JL          unrolledEnd
 	VMOVUPS     (SI)(AX*1), Y0
 	VMULPS      Y0, Y0, Y1
-	VMULPS      constantsAVX2<>+3072(SB), Y1, Y1
+	VMULPS      constantsAVX2<>+3520(SB), Y1, Y1
 	VMOVUPS     constantsAVX2<>+0(SB), Y2
 	VMAXPS      Y1, Y2, Y1
 	VMOVUPS     constantsAVX2<>+64(SB), Y2
@@ -3775,31 +4453,29 @@ single:
 	VFMADD213PS constantsAVX2<>+512(SB), Y1, Y3
 	VFMADD213PS constantsAVX2<>+576(SB), Y1, Y3
 	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
-	VMULPS      Y1, Y1, Y4
-	VFMADD213PS Y1, Y4, Y3
-	VADDPS      constantsAVX2<>+704(SB), Y3, Y1
-	VCVTPS2DQ   Y2, Y2
-	VPSRAD      $0x01, Y2, Y3
-	VPSUBD      Y3, Y2, Y2
-	VPADDD      constantsAVX2<>+768(SB), Y3, Y3
-	VPSLLD      $0x17, Y3, Y3
-	VMULPS      Y3, Y1, Y1
-	VPADDD      constantsAVX2<>+768(SB), Y2, Y2
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VCVTPS2DQ   Y2, Y1
+	VPSRAD      $0x01, Y1, Y2
+	VPSUBD      Y2, Y1, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
 	VPSLLD      $0x17, Y2, Y2
-	VMULPS      Y2, Y1, Y1
+	VMULPS      Y2, Y3, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y1
 	VMULPS      Y0, Y1, Y1
-	VMULPS      constantsAVX2<>+3136(SB), Y1, Y1
-	VMULPS      constantsAVX2<>+2560(SB), Y0, Y0
-	VANDPS      constantsAVX2<>+832(SB), Y0, Y2
-	VMOVUPS     constantsAVX2<>+1472(SB), Y3
+	VMULPS      constantsAVX2<>+3584(SB), Y1, Y1
+	VMULPS      constantsAVX2<>+2944(SB), Y0, Y0
+	VANDPS      constantsAVX2<>+768(SB), Y0, Y2
+	VMOVUPS     constantsAVX2<>+1408(SB), Y3
 	VMINPS      Y2, Y3, Y3
-	VMOVUPS     constantsAVX2<>+1536(SB), Y4
+	VMOVUPS     constantsAVX2<>+1472(SB), Y4
+	VFMADD213PS constantsAVX2<>+1536(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+1600(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+1664(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+1728(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+1792(SB), Y3, Y4
 	VFMADD213PS constantsAVX2<>+1856(SB), Y3, Y4
-	VFMADD213PS constantsAVX2<>+1920(SB), Y3, Y4
 	VMULPS      Y3, Y4, Y4
 	VSUBPS      Y3, Y4, Y3
 	VMOVUPS     constantsAVX2<>+0(SB), Y4
@@ -3816,35 +4492,215 @@ single:
 	VFMADD213PS constantsAVX2<>+512(SB), Y3, Y5
 	VFMADD213PS constantsAVX2<>+576(SB), Y3, Y5
 	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
-	VMULPS      Y3, Y3, Y6
-	VFMADD213PS Y3, Y6, Y5
-	VADDPS      constantsAVX2<>+704(SB), Y5, Y3
-	VCVTPS2DQ   Y4, Y4
-	VPSRAD      $0x01, Y4, Y5
-	VPSUBD      Y5, Y4, Y4
-	VPADDD      constantsAVX2<>+768(SB), Y5, Y5
-	VPSLLD      $0x17, Y5, Y5
-	VMULPS      Y5, Y3, Y3
-	VPADDD      constantsAVX2<>+768(SB), Y4, Y4
+	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
+	VCVTPS2DQ   Y4, Y3
+	VPSRAD      $0x01, Y3, Y4
+	VPSUBD      Y4, Y3, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y4, Y4
 	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y3, Y3
-	VMOVUPS     constantsAVX2<>+704(SB), Y4
+	VMULPS      Y4, Y5, Y4
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VMOVUPS     constantsAVX2<>+640(SB), Y4
 	VSUBPS      Y3, Y4, Y3
-	VANDPS      constantsAVX2<>+960(SB), Y0, Y4
+	VANDPS      constantsAVX2<>+896(SB), Y0, Y4
 	VORPS       Y3, Y4, Y3
 	VMULPS      Y0, Y0, Y4
-	VMOVUPS     constantsAVX2<>+1984(SB), Y5
+	VMOVUPS     constantsAVX2<>+1920(SB), Y5
+	VFMADD213PS constantsAVX2<>+1984(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+2048(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+2112(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+2176(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+2240(SB), Y4, Y5
-	VFMADD213PS constantsAVX2<>+2304(SB), Y4, Y5
 	VFMADD213PS Y0, Y0, Y5
-	VMOVUPS     constantsAVX2<>+2368(SB), Y0
+	VMOVUPS     constantsAVX2<>+2304(SB), Y0
 	VCMPPS      $0x11, Y0, Y2, Y0
 	VBLENDVPS   Y0, Y5, Y3, Y0
-	VMOVUPS     constantsAVX2<>+640(SB), Y2
-	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y0
+	VMOVUPS     constantsAVX2<>+3008(SB), Y2
+	VFMADD213PS constantsAVX2<>+3008(SB), Y2, Y0
+	VADDPS      Y1, Y0, Y0
+	VMOVUPS     (BX)(AX*1), Y1
+	VMULPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (DX)(AX*1)
+	VMOVUPS     32(SI)(AX*1), Y0
+	VMULPS      Y0, Y0, Y1
+	VMULPS      constantsAVX2<>+3520(SB), Y1, Y1
+	VMOVUPS     constantsAVX2<>+0(SB), Y2
+	VMAXPS      Y1, Y2, Y1
+	VMOVUPS     constantsAVX2<>+64(SB), Y2
+	VMINPS      Y1, Y2, Y1
+	VMULPS      constantsAVX2<>+128(SB), Y1, Y2
+	VROUNDPS    $0x08, Y2, Y2
+	VFMADD231PS constantsAVX2<>+192(SB), Y2, Y1
+	VFMADD231PS constantsAVX2<>+256(SB), Y2, Y1
+	VMOVUPS     constantsAVX2<>+320(SB), Y3
+	VFMADD213PS constantsAVX2<>+384(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+448(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+512(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+576(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VCVTPS2DQ   Y2, Y1
+	VPSRAD      $0x01, Y1, Y2
+	VPSUBD      Y2, Y1, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y1
+	VMULPS      Y0, Y1, Y1
+	VMULPS      constantsAVX2<>+3584(SB), Y1, Y1
+	VMULPS      constantsAVX2<>+2944(SB), Y0, Y0
+	VANDPS      constantsAVX2<>+768(SB), Y0, Y2
+	VMOVUPS     constantsAVX2<>+1408(SB), Y3
+	VMINPS      Y2, Y3, Y3
+	VMOVUPS     constantsAVX2<>+1472(SB), Y4
+	VFMADD213PS constantsAVX2<>+1536(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1600(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1664(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1728(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1792(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1856(SB), Y3, Y4
+	VMULPS      Y3, Y4, Y4
+	VSUBPS      Y3, Y4, Y3
+	VMOVUPS     constantsAVX2<>+0(SB), Y4
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     constantsAVX2<>+64(SB), Y4
+	VMINPS      Y3, Y4, Y3
+	VMULPS      constantsAVX2<>+128(SB), Y3, Y4
+	VROUNDPS    $0x08, Y4, Y4
+	VFMADD231PS constantsAVX2<>+192(SB), Y4, Y3
+	VFMADD231PS constantsAVX2<>+256(SB), Y4, Y3
+	VMOVUPS     constantsAVX2<>+320(SB), Y5
+	VFMADD213PS constantsAVX2<>+384(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+448(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+512(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+576(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
+	VCVTPS2DQ   Y4, Y3
+	VPSRAD      $0x01, Y3, Y4
+	VPSUBD      Y4, Y3, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y4, Y4
+	VPSLLD      $0x17, Y4, Y4
+	VMULPS      Y4, Y5, Y4
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VMOVUPS     constantsAVX2<>+640(SB), Y4
+	VSUBPS      Y3, Y4, Y3
+	VANDPS      constantsAVX2<>+896(SB), Y0, Y4
+	VORPS       Y3, Y4, Y3
+	VMULPS      Y0, Y0, Y4
+	VMOVUPS     constantsAVX2<>+1920(SB), Y5
+	VFMADD213PS constantsAVX2<>+1984(SB), Y4, Y5
+	VFMADD213PS constantsAVX2<>+2048(SB), Y4, Y5
+	VFMADD213PS constantsAVX2<>+2112(SB), Y4, Y5
+	VFMADD213PS constantsAVX2<>+2176(SB), Y4, Y5
+	VFMADD213PS constantsAVX2<>+2240(SB), Y4, Y5
+	VFMADD213PS Y0, Y0, Y5
+	VMOVUPS     constantsAVX2<>+2304(SB), Y0
+	VCMPPS      $0x11, Y0, Y2, Y0
+	VBLENDVPS   Y0, Y5, Y3, Y0
+	VMOVUPS     constantsAVX2<>+3008(SB), Y2
+	VFMADD213PS constantsAVX2<>+3008(SB), Y2, Y0
+	VADDPS      Y1, Y0, Y0
+	VMOVUPS     32(BX)(AX*1), Y1
+	VMULPS      Y1, Y0, Y0
+	VMOVUPS     Y0, 32(DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         unrolled
+
+unrolledEnd:
+single:
+	CMPQ        CX, $+8
+	JL          singleEnd
+	VMOVUPS     (SI)(AX*1), Y0
+	VMULPS      Y0, Y0, Y1
+	VMULPS      constantsAVX2<>+3520(SB), Y1, Y1
+	VMOVUPS     constantsAVX2<>+0(SB), Y2
+	VMAXPS      Y1, Y2, Y1
+	VMOVUPS     constantsAVX2<>+64(SB), Y2
+	VMINPS      Y1, Y2, Y1
+	VMULPS      constantsAVX2<>+128(SB), Y1, Y2
+	VROUNDPS    $0x08, Y2, Y2
+	VFMADD231PS constantsAVX2<>+192(SB), Y2, Y1
+	VFMADD231PS constantsAVX2<>+256(SB), Y2, Y1
+	VMOVUPS     constantsAVX2<>+320(SB), Y3
+	VFMADD213PS constantsAVX2<>+384(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+448(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+512(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+576(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VCVTPS2DQ   Y2, Y1
+	VPSRAD      $0x01, Y1, Y2
+	VPSUBD      Y2, Y1, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y1
+	VMULPS      Y0, Y1, Y1
+	VMULPS      constantsAVX2<>+3584(SB), Y1, Y1
+	VMULPS      constantsAVX2<>+2944(SB), Y0, Y0
+	VANDPS      constantsAVX2<>+768(SB), Y0, Y2
+	VMOVUPS     constantsAVX2<>+1408(SB), Y3
+	VMINPS      Y2, Y3, Y3
+	VMOVUPS     constantsAVX2<>+1472(SB), Y4
+	VFMADD213PS constantsAVX2<>+1536(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1600(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1664(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1728(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1792(SB), Y3, Y4
+	VFMADD213PS constantsAVX2<>+1856(SB), Y3, Y4
+	VMULPS      Y3, Y4, Y4
+	VSUBPS      Y3, Y4, Y3
+	VMOVUPS     constantsAVX2<>+0(SB), Y4
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     constantsAVX2<>+64(SB), Y4
+	VMINPS      Y3, Y4, Y3
+	VMULPS      constantsAVX2<>+128(SB), Y3, Y4
+	VROUNDPS    $0x08, Y4, Y4
+	VFMADD231PS constantsAVX2<>+192(SB), Y4, Y3
+	VFMADD231PS constantsAVX2<>+256(SB), Y4, Y3
+	VMOVUPS     constantsAVX2<>+320(SB), Y5
+	VFMADD213PS constantsAVX2<>+384(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+448(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+512(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+576(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
+	VCVTPS2DQ   Y4, Y3
+	VPSRAD      $0x01, Y3, Y4
+	VPSUBD      Y4, Y3, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y4, Y4
+	VPSLLD      $0x17, Y4, Y4
+	VMULPS      Y4, Y5, Y4
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VMOVUPS     constantsAVX2<>+640(SB), Y4
+	VSUBPS      Y3, Y4, Y3
+	VANDPS      constantsAVX2<>+896(SB), Y0, Y4
+	VORPS       Y3, Y4, Y3
+	VMULPS      Y0, Y0, Y4
+	VMOVUPS     constantsAVX2<>+1920(SB), Y5
+	VFMADD213PS constantsAVX2<>+1984(SB), Y4, Y5
+	VFMADD213PS constantsAVX2<>+2048(SB), Y4, Y5
+	VFMADD213PS constantsAVX2<>+2112(SB), Y4, Y5
+	VFMADD213PS constantsAVX2<>+2176(SB), Y4, Y5
+	VFMADD213PS constantsAVX2<>+2240(SB), Y4, Y5
+	VFMADD213PS Y0, Y0, Y5
+	VMOVUPS     constantsAVX2<>+2304(SB), Y0
+	VCMPPS      $0x11, Y0, Y2, Y0
+	VBLENDVPS   Y0, Y5, Y3, Y0
+	VMOVUPS     constantsAVX2<>+3008(SB), Y2
+	VFMADD213PS constantsAVX2<>+3008(SB), Y2, Y0
 	VADDPS      Y1, Y0, Y0
 	VMOVUPS     (BX)(AX*1), Y1
 	VMULPS      Y1, Y0, Y0
@@ -3861,7 +4717,7 @@ singleEnd:
 	VMOVUPS     (DI)(CX*4), Y0
 	VMASKMOVPS  (SI)(AX*1), Y0, Y1
 	VMULPS      Y1, Y1, Y2
-	VMULPS      constantsAVX2<>+3072(SB), Y2, Y2
+	VMULPS      constantsAVX2<>+3520(SB), Y2, Y2
 	VMOVUPS     constantsAVX2<>+0(SB), Y3
 	VMAXPS      Y2, Y3, Y2
 	VMOVUPS     constantsAVX2<>+64(SB), Y3
@@ -3876,31 +4732,29 @@ singleEnd:
 	VFMADD213PS constantsAVX2<>+512(SB), Y2, Y4
 	VFMADD213PS constantsAVX2<>+576(SB), Y2, Y4
 	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
-	VMULPS      Y2, Y2, Y5
-	VFMADD213PS Y2, Y5, Y4
-	VADDPS      constantsAVX2<>+704(SB), Y4, Y2
-	VCVTPS2DQ   Y3, Y3
-	VPSRAD      $0x01, Y3, Y4
-	VPSUBD      Y4, Y3, Y3
-	VPADDD      constantsAVX2<>+768(SB), Y4, Y4
-	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y2, Y2
-	VPADDD      constantsAVX2<>+768(SB), Y3, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VCVTPS2DQ   Y3, Y2
+	VPSRAD      $0x01, Y2, Y3
+	VPSUBD      Y3, Y2, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
 	VPSLLD      $0x17, Y3, Y3
-	VMULPS      Y3, Y2, Y2
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
 	VMULPS      Y1, Y2, Y2
-	VMULPS      constantsAVX2<>+3136(SB), Y2, Y2
-	VMULPS      constantsAVX2<>+2560(SB), Y1, Y1
-	VANDPS      constantsAVX2<>+832(SB), Y1, Y3
-	VMOVUPS     constantsAVX2<>+1472(SB), Y4
+	VMULPS      constantsAVX2<>+3584(SB), Y2, Y2
+	VMULPS      constantsAVX2<>+2944(SB), Y1, Y1
+	VANDPS      constantsAVX2<>+768(SB), Y1, Y3
+	VMOVUPS     constantsAVX2<>+1408(SB), Y4
 	VMINPS      Y3, Y4, Y4
-	VMOVUPS     constantsAVX2<>+1536(SB), Y5
+	VMOVUPS     constantsAVX2<>+1472(SB), Y5
+	VFMADD213PS constantsAVX2<>+1536(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+1600(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+1664(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+1728(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+1792(SB), Y4, Y5
 	VFMADD213PS constantsAVX2<>+1856(SB), Y4, Y5
-	VFMADD213PS constantsAVX2<>+1920(SB), Y4, Y5
 	VMULPS      Y4, Y5, Y5
 	VSUBPS      Y4, Y5, Y4
 	VMOVUPS     constantsAVX2<>+0(SB), Y5
@@ -3917,35 +4771,33 @@ singleEnd:
 	VFMADD213PS constantsAVX2<>+512(SB), Y4, Y6
 	VFMADD213PS constantsAVX2<>+576(SB), Y4, Y6
 	VFMADD213PS constantsAVX2<>+640(SB), Y4, Y6
-	VMULPS      Y4, Y4, Y7
-	VFMADD213PS Y4, Y7, Y6
-	VADDPS      constantsAVX2<>+704(SB), Y6, Y4
-	VCVTPS2DQ   Y5, Y5
-	VPSRAD      $0x01, Y5, Y6
-	VPSUBD      Y6, Y5, Y5
-	VPADDD      constantsAVX2<>+768(SB), Y6, Y6
-	VPSLLD      $0x17, Y6, Y6
-	VMULPS      Y6, Y4, Y4
-	VPADDD      constantsAVX2<>+768(SB), Y5, Y5
+	VFMADD213PS constantsAVX2<>+640(SB), Y4, Y6
+	VCVTPS2DQ   Y5, Y4
+	VPSRAD      $0x01, Y4, Y5
+	VPSUBD      Y5, Y4, Y4
+	VPADDD      constantsAVX2<>+704(SB), Y5, Y5
 	VPSLLD      $0x17, Y5, Y5
-	VMULPS      Y5, Y4, Y4
-	VMOVUPS     constantsAVX2<>+704(SB), Y5
+	VMULPS      Y5, Y6, Y5
+	VPADDD      constantsAVX2<>+704(SB), Y4, Y4
+	VPSLLD      $0x17, Y4, Y4
+	VMULPS      Y4, Y5, Y4
+	VMOVUPS     constantsAVX2<>+640(SB), Y5
 	VSUBPS      Y4, Y5, Y4
-	VANDPS      constantsAVX2<>+960(SB), Y1, Y5
+	VANDPS      constantsAVX2<>+896(SB), Y1, Y5
 	VORPS       Y4, Y5, Y4
 	VMULPS      Y1, Y1, Y5
-	VMOVUPS     constantsAVX2<>+1984(SB), Y6
+	VMOVUPS     constantsAVX2<>+1920(SB), Y6
+	VFMADD213PS constantsAVX2<>+1984(SB), Y5, Y6
 	VFMADD213PS constantsAVX2<>+2048(SB), Y5, Y6
 	VFMADD213PS constantsAVX2<>+2112(SB), Y5, Y6
 	VFMADD213PS constantsAVX2<>+2176(SB), Y5, Y6
 	VFMADD213PS constantsAVX2<>+2240(SB), Y5, Y6
-	VFMADD213PS constantsAVX2<>+2304(SB), Y5, Y6
 	VFMADD213PS Y1, Y1, Y6
-	VMOVUPS     constantsAVX2<>+2368(SB), Y1
+	VMOVUPS     constantsAVX2<>+2304(SB), Y1
 	VCMPPS      $0x11, Y1, Y3, Y1
 	VBLENDVPS   Y1, Y6, Y4, Y1
-	VMOVUPS     constantsAVX2<>+640(SB), Y3
-	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y1
+	VMOVUPS     constantsAVX2<>+3008(SB), Y3
+	VFMADD213PS constantsAVX2<>+3008(SB), Y3, Y1
 	VADDPS      Y2, Y1, Y1
 	VMASKMOVPS  (BX)(AX*1), Y0, Y2
 	VMULPS      Y2, Y1, Y1
@@ -3964,11 +4816,11 @@ TEXT ·siluGradAVX2(SB), NOSPLIT, $0-72
 	MOVQ dx_len+8(FP), CX
 	XORQ AX, AX
 
-single:
-	CMPQ        CX, $+8
-	JL          singleEnd
+unrolled:
+	CMPQ        CX, $+16
+	JL          unrolledEnd
 	VMOVUPS     (SI)(AX*1), Y0
-	VMULPS      constantsAVX2<>+1408(SB), Y0, Y1
+	VMULPS      constantsAVX2<>+1344(SB), Y0, Y1
 	VMOVUPS     constantsAVX2<>+0(SB), Y2
 	VMAXPS      Y1, Y2, Y1
 	VMOVUPS     constantsAVX2<>+64(SB), Y2
@@ -3983,23 +4835,105 @@ single:
 	VFMADD213PS constantsAVX2<>+512(SB), Y1, Y3
 	VFMADD213PS constantsAVX2<>+576(SB), Y1, Y3
 	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
-	VMULPS      Y1, Y1, Y4
-	VFMADD213PS Y1, Y4, Y3
-	VADDPS      constantsAVX2<>+704(SB), Y3, Y1
-	VCVTPS2DQ   Y2, Y2
-	VPSRAD      $0x01, Y2, Y3
-	VPSUBD      Y3, Y2, Y2
-	VPADDD      constantsAVX2<>+768(SB), Y3, Y3
-	VPSLLD      $0x17, Y3, Y3
-	VMULPS      Y3, Y1, Y1
-	VPADDD      constantsAVX2<>+768(SB), Y2, Y2
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VCVTPS2DQ   Y2, Y1
+	VPSRAD      $0x01, Y1, Y2
+	VPSUBD      Y2, Y1, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
 	VPSLLD      $0x17, Y2, Y2
-	VMULPS      Y2, Y1, Y1
-	VADDPS      constantsAVX2<>+704(SB), Y1, Y1
-	VMOVUPS     constantsAVX2<>+704(SB), Y2
+	VMULPS      Y2, Y3, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y1
+	VADDPS      constantsAVX2<>+640(SB), Y1, Y1
+	VMOVUPS     constantsAVX2<>+640(SB), Y2
 	VDIVPS      Y1, Y2, Y1
-	VMOVUPS     constantsAVX2<>+704(SB), Y2
-	VMOVUPS     constantsAVX2<>+704(SB), Y3
+	VMOVUPS     constantsAVX2<>+640(SB), Y2
+	VMOVUPS     constantsAVX2<>+640(SB), Y3
+	VSUBPS      Y1, Y3, Y3
+	VMULPS      Y0, Y3, Y0
+	VMULPS      Y2, Y0, Y0
+	VFMADD213PS Y1, Y1, Y0
+	VMOVUPS     (BX)(AX*1), Y1
+	VMULPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (DX)(AX*1)
+	VMOVUPS     32(SI)(AX*1), Y0
+	VMULPS      constantsAVX2<>+1344(SB), Y0, Y1
+	VMOVUPS     constantsAVX2<>+0(SB), Y2
+	VMAXPS      Y1, Y2, Y1
+	VMOVUPS     constantsAVX2<>+64(SB), Y2
+	VMINPS      Y1, Y2, Y1
+	VMULPS      constantsAVX2<>+128(SB), Y1, Y2
+	VROUNDPS    $0x08, Y2, Y2
+	VFMADD231PS constantsAVX2<>+192(SB), Y2, Y1
+	VFMADD231PS constantsAVX2<>+256(SB), Y2, Y1
+	VMOVUPS     constantsAVX2<>+320(SB), Y3
+	VFMADD213PS constantsAVX2<>+384(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+448(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+512(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+576(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VCVTPS2DQ   Y2, Y1
+	VPSRAD      $0x01, Y1, Y2
+	VPSUBD      Y2, Y1, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y1
+	VADDPS      constantsAVX2<>+640(SB), Y1, Y1
+	VMOVUPS     constantsAVX2<>+640(SB), Y2
+	VDIVPS      Y1, Y2, Y1
+	VMOVUPS     constantsAVX2<>+640(SB), Y2
+	VMOVUPS     constantsAVX2<>+640(SB), Y3
+	VSUBPS      Y1, Y3, Y3
+	VMULPS      Y0, Y3, Y0
+	VMULPS      Y2, Y0, Y0
+	VFMADD213PS Y1, Y1, Y0
+	VMOVUPS     32(BX)(AX*1), Y1
+	VMULPS      Y1, Y0, Y0
+	VMOVUPS     Y0, 32(DX)(AX*1)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	JMP         unrolled
+
+unrolledEnd:
+single:
+	CMPQ        CX, $+8
+	JL          singleEnd
+	VMOVUPS     (SI)(AX*1), Y0
+	VMULPS      constantsAVX2<>+1344(SB), Y0, Y1
+	VMOVUPS     constantsAVX2<>+0(SB), Y2
+	VMAXPS      Y1, Y2, Y1
+	VMOVUPS     constantsAVX2<>+64(SB), Y2
+	VMINPS      Y1, Y2, Y1
+	VMULPS      constantsAVX2<>+128(SB), Y1, Y2
+	VROUNDPS    $0x08, Y2, Y2
+	VFMADD231PS constantsAVX2<>+192(SB), Y2, Y1
+	VFMADD231PS constantsAVX2<>+256(SB), Y2, Y1
+	VMOVUPS     constantsAVX2<>+320(SB), Y3
+	VFMADD213PS constantsAVX2<>+384(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+448(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+512(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+576(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y1, Y3
+	VCVTPS2DQ   Y2, Y1
+	VPSRAD      $0x01, Y1, Y2
+	VPSUBD      Y2, Y1, Y1
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y1, Y1
+	VPSLLD      $0x17, Y1, Y1
+	VMULPS      Y1, Y2, Y1
+	VADDPS      constantsAVX2<>+640(SB), Y1, Y1
+	VMOVUPS     constantsAVX2<>+640(SB), Y2
+	VDIVPS      Y1, Y2, Y1
+	VMOVUPS     constantsAVX2<>+640(SB), Y2
+	VMOVUPS     constantsAVX2<>+640(SB), Y3
 	VSUBPS      Y1, Y3, Y3
 	VMULPS      Y0, Y3, Y0
 	VMULPS      Y2, Y0, Y0
@@ -4018,7 +4952,7 @@ singleEnd:
 	NEGQ        CX
 	VMOVUPS     (DI)(CX*4), Y0
 	VMASKMOVPS  (SI)(AX*1), Y0, Y1
-	VMULPS      constantsAVX2<>+1408(SB), Y1, Y2
+	VMULPS      constantsAVX2<>+1344(SB), Y1, Y2
 	VMOVUPS     constantsAVX2<>+0(SB), Y3
 	VMAXPS      Y2, Y3, Y2
 	VMOVUPS     constantsAVX2<>+64(SB), Y3
@@ -4033,23 +4967,21 @@ singleEnd:
 	VFMADD213PS constantsAVX2<>+512(SB), Y2, Y4
 	VFMADD213PS constantsAVX2<>+576(SB), Y2, Y4
 	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
-	VMULPS      Y2, Y2, Y5
-	VFMADD213PS Y2, Y5, Y4
-	VADDPS      constantsAVX2<>+704(SB), Y4, Y2
-	VCVTPS2DQ   Y3, Y3
-	VPSRAD      $0x01, Y3, Y4
-	VPSUBD      Y4, Y3, Y3
-	VPADDD      constantsAVX2<>+768(SB), Y4, Y4
-	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y2, Y2
-	VPADDD      constantsAVX2<>+768(SB), Y3, Y3
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VCVTPS2DQ   Y3, Y2
+	VPSRAD      $0x01, Y2, Y3
+	VPSUBD      Y3, Y2, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
 	VPSLLD      $0x17, Y3, Y3
-	VMULPS      Y3, Y2, Y2
-	VADDPS      constantsAVX2<>+704(SB), Y2, Y2
-	VMOVUPS     constantsAVX2<>+704(SB), Y3
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VADDPS      constantsAVX2<>+640(SB), Y2, Y2
+	VMOVUPS     constantsAVX2<>+640(SB), Y3
 	VDIVPS      Y2, Y3, Y2
-	VMOVUPS     constantsAVX2<>+704(SB), Y3
-	VMOVUPS     constantsAVX2<>+704(SB), Y4
+	VMOVUPS     constantsAVX2<>+640(SB), Y3
+	VMOVUPS     constantsAVX2<>+640(SB), Y4
 	VSUBPS      Y2, Y4, Y4
 	VMULPS      Y1, Y4, Y1
 	VMULPS      Y3, Y1, Y1
@@ -4292,9 +5224,9 @@ done:
 	VZEROUPPER
 	RET
 
-// func expScaleAVX2(y []float32, x []float32, shift float32, s float32)
+// func powerScaleAVX2(y []float32, x []float32, shift float32, s float32)
 // Requires: AVX, AVX2, FMA3
-TEXT ·expScaleAVX2(SB), NOSPLIT, $0-56
+TEXT ·powerScaleAVX2(SB), NOSPLIT, $0-56
 	MOVQ         y_base+0(FP), DX
 	MOVQ         x_base+24(FP), BX
 	MOVQ         y_len+8(FP), CX
@@ -4302,37 +5234,140 @@ TEXT ·expScaleAVX2(SB), NOSPLIT, $0-56
 	VBROADCASTSS shift+48(FP), Y0
 	VBROADCASTSS s+52(FP), Y1
 
+unrolled:
+	CMPQ        CX, $+32
+	JL          unrolledEnd
+	VMOVUPS     (BX)(AX*1), Y2
+	VFMSUB132PS constantsAVX2<>+128(SB), Y0, Y2
+	VMOVUPS     constantsAVX2<>+2496(SB), Y3
+	VMAXPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+2560(SB), Y3
+	VMINPS      Y2, Y3, Y2
+	VROUNDPS    $0x09, Y2, Y3
+	VSUBPS      Y3, Y2, Y2
+	VMOVUPS     constantsAVX2<>+2624(SB), Y4
+	VFMADD213PS constantsAVX2<>+2688(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2752(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2816(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2880(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VCVTPS2DQ   Y3, Y2
+	VPSRAD      $0x01, Y2, Y3
+	VPSUBD      Y3, Y2, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VMULPS      Y2, Y1, Y2
+	VMOVUPS     Y2, (DX)(AX*1)
+	VMOVUPS     32(BX)(AX*1), Y2
+	VFMSUB132PS constantsAVX2<>+128(SB), Y0, Y2
+	VMOVUPS     constantsAVX2<>+2496(SB), Y3
+	VMAXPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+2560(SB), Y3
+	VMINPS      Y2, Y3, Y2
+	VROUNDPS    $0x09, Y2, Y3
+	VSUBPS      Y3, Y2, Y2
+	VMOVUPS     constantsAVX2<>+2624(SB), Y4
+	VFMADD213PS constantsAVX2<>+2688(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2752(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2816(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2880(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VCVTPS2DQ   Y3, Y2
+	VPSRAD      $0x01, Y2, Y3
+	VPSUBD      Y3, Y2, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VMULPS      Y2, Y1, Y2
+	VMOVUPS     Y2, 32(DX)(AX*1)
+	VMOVUPS     64(BX)(AX*1), Y2
+	VFMSUB132PS constantsAVX2<>+128(SB), Y0, Y2
+	VMOVUPS     constantsAVX2<>+2496(SB), Y3
+	VMAXPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+2560(SB), Y3
+	VMINPS      Y2, Y3, Y2
+	VROUNDPS    $0x09, Y2, Y3
+	VSUBPS      Y3, Y2, Y2
+	VMOVUPS     constantsAVX2<>+2624(SB), Y4
+	VFMADD213PS constantsAVX2<>+2688(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2752(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2816(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2880(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VCVTPS2DQ   Y3, Y2
+	VPSRAD      $0x01, Y2, Y3
+	VPSUBD      Y3, Y2, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VMULPS      Y2, Y1, Y2
+	VMOVUPS     Y2, 64(DX)(AX*1)
+	VMOVUPS     96(BX)(AX*1), Y2
+	VFMSUB132PS constantsAVX2<>+128(SB), Y0, Y2
+	VMOVUPS     constantsAVX2<>+2496(SB), Y3
+	VMAXPS      Y2, Y3, Y2
+	VMOVUPS     constantsAVX2<>+2560(SB), Y3
+	VMINPS      Y2, Y3, Y2
+	VROUNDPS    $0x09, Y2, Y3
+	VSUBPS      Y3, Y2, Y2
+	VMOVUPS     constantsAVX2<>+2624(SB), Y4
+	VFMADD213PS constantsAVX2<>+2688(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2752(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2816(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2880(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
+	VCVTPS2DQ   Y3, Y2
+	VPSRAD      $0x01, Y2, Y3
+	VPSUBD      Y3, Y2, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
+	VPSLLD      $0x17, Y3, Y3
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
+	VMULPS      Y2, Y1, Y2
+	VMOVUPS     Y2, 96(DX)(AX*1)
+	ADDQ        $+128, AX
+	SUBQ        $+32, CX
+	JMP         unrolled
+
+unrolledEnd:
 single:
 	CMPQ        CX, $+8
 	JL          singleEnd
 	VMOVUPS     (BX)(AX*1), Y2
-	VSUBPS      Y0, Y2, Y2
-	VMOVUPS     constantsAVX2<>+0(SB), Y3
+	VFMSUB132PS constantsAVX2<>+128(SB), Y0, Y2
+	VMOVUPS     constantsAVX2<>+2496(SB), Y3
 	VMAXPS      Y2, Y3, Y2
-	VMOVUPS     constantsAVX2<>+64(SB), Y3
+	VMOVUPS     constantsAVX2<>+2560(SB), Y3
 	VMINPS      Y2, Y3, Y2
-	VMULPS      constantsAVX2<>+128(SB), Y2, Y3
-	VROUNDPS    $0x08, Y3, Y3
-	VFMADD231PS constantsAVX2<>+192(SB), Y3, Y2
-	VFMADD231PS constantsAVX2<>+256(SB), Y3, Y2
-	VMOVUPS     constantsAVX2<>+320(SB), Y4
-	VFMADD213PS constantsAVX2<>+384(SB), Y2, Y4
-	VFMADD213PS constantsAVX2<>+448(SB), Y2, Y4
-	VFMADD213PS constantsAVX2<>+512(SB), Y2, Y4
-	VFMADD213PS constantsAVX2<>+576(SB), Y2, Y4
+	VROUNDPS    $0x09, Y2, Y3
+	VSUBPS      Y3, Y2, Y2
+	VMOVUPS     constantsAVX2<>+2624(SB), Y4
+	VFMADD213PS constantsAVX2<>+2688(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2752(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2816(SB), Y2, Y4
+	VFMADD213PS constantsAVX2<>+2880(SB), Y2, Y4
 	VFMADD213PS constantsAVX2<>+640(SB), Y2, Y4
-	VMULPS      Y2, Y2, Y5
-	VFMADD213PS Y2, Y5, Y4
-	VADDPS      constantsAVX2<>+704(SB), Y4, Y2
-	VCVTPS2DQ   Y3, Y3
-	VPSRAD      $0x01, Y3, Y4
-	VPSUBD      Y4, Y3, Y3
-	VPADDD      constantsAVX2<>+768(SB), Y4, Y4
-	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y2, Y2
-	VPADDD      constantsAVX2<>+768(SB), Y3, Y3
+	VCVTPS2DQ   Y3, Y2
+	VPSRAD      $0x01, Y2, Y3
+	VPSUBD      Y3, Y2, Y2
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
 	VPSLLD      $0x17, Y3, Y3
-	VMULPS      Y3, Y2, Y2
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VMULPS      Y2, Y3, Y2
 	VMULPS      Y2, Y1, Y2
 	VMOVUPS     Y2, (DX)(AX*1)
 	ADDQ        $+32, AX
@@ -4346,33 +5381,28 @@ singleEnd:
 	NEGQ        CX
 	VMOVUPS     (SI)(CX*4), Y2
 	VMASKMOVPS  (BX)(AX*1), Y2, Y3
-	VSUBPS      Y0, Y3, Y0
-	VMOVUPS     constantsAVX2<>+0(SB), Y3
-	VMAXPS      Y0, Y3, Y0
-	VMOVUPS     constantsAVX2<>+64(SB), Y3
+	VFMSUB132PS constantsAVX2<>+128(SB), Y0, Y3
+	VMOVUPS     constantsAVX2<>+2496(SB), Y0
+	VMAXPS      Y3, Y0, Y0
+	VMOVUPS     constantsAVX2<>+2560(SB), Y3
 	VMINPS      Y0, Y3, Y0
-	VMULPS      constantsAVX2<>+128(SB), Y0, Y3
-	VROUNDPS    $0x08, Y3, Y3
-	VFMADD231PS constantsAVX2<>+192(SB), Y3, Y0
-	VFMADD231PS constantsAVX2<>+256(SB), Y3, Y0
-	VMOVUPS     constantsAVX2<>+320(SB), Y4
-	VFMADD213PS constantsAVX2<>+384(SB), Y0, Y4
-	VFMADD213PS constantsAVX2<>+448(SB), Y0, Y4
-	VFMADD213PS constantsAVX2<>+512(SB), Y0, Y4
-	VFMADD213PS constantsAVX2<>+576(SB), Y0, Y4
+	VROUNDPS    $0x09, Y0, Y3
+	VSUBPS      Y3, Y0, Y0
+	VMOVUPS     constantsAVX2<>+2624(SB), Y4
+	VFMADD213PS constantsAVX2<>+2688(SB), Y0, Y4
+	VFMADD213PS constantsAVX2<>+2752(SB), Y0, Y4
+	VFMADD213PS constantsAVX2<>+2816(SB), Y0, Y4
+	VFMADD213PS constantsAVX2<>+2880(SB), Y0, Y4
 	VFMADD213PS constantsAVX2<>+640(SB), Y0, Y4
-	VMULPS      Y0, Y0, Y5
-	VFMADD213PS Y0, Y5, Y4
-	VADDPS      constantsAVX2<>+704(SB), Y4, Y0
-	VCVTPS2DQ   Y3, Y3
-	VPSRAD      $0x01, Y3, Y4
-	VPSUBD      Y4, Y3, Y3
-	VPADDD      constantsAVX2<>+768(SB), Y4, Y4
-	VPSLLD      $0x17, Y4, Y4
-	VMULPS      Y4, Y0, Y0
-	VPADDD      constantsAVX2<>+768(SB), Y3, Y3
+	VCVTPS2DQ   Y3, Y0
+	VPSRAD      $0x01, Y0, Y3
+	VPSUBD      Y3, Y0, Y0
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
 	VPSLLD      $0x17, Y3, Y3
-	VMULPS      Y3, Y0, Y0
+	VMULPS      Y3, Y4, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y0, Y0
+	VPSLLD      $0x17, Y0, Y0
+	VMULPS      Y0, Y3, Y0
 	VMULPS      Y0, Y1, Y0
 	VMASKMOVPS  Y0, Y2, (DX)(AX*1)
 
@@ -4572,137 +5602,130 @@ done:
 	VZEROUPPER
 	RET
 
-// func expSumAVX2(x []float32, shift float32) float32
+// func powerSumAVX2(x []float32, shift float32) (sum float32, most float32)
 // Requires: AVX, AVX2, FMA3, SSE
-TEXT ·expSumAVX2(SB), NOSPLIT, $0-36
+TEXT ·powerSumAVX2(SB), NOSPLIT, $0-40
 	MOVQ         x_base+0(FP), DX
 	MOVQ         x_len+8(FP), CX
 	XORQ         AX, AX
-	VXORPS       Y0, Y0, Y0
+	VBROADCASTSS shift+24(FP), Y0
 	VXORPS       Y1, Y1, Y1
 	VXORPS       Y2, Y2, Y2
 	VXORPS       Y3, Y3, Y3
-	VBROADCASTSS shift+24(FP), Y4
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	VXORPS       Y6, Y6, Y6
+	VXORPS       Y7, Y7, Y7
+	VXORPS       Y8, Y8, Y8
+	VMOVUPS      constantsAVX2<>+3648(SB), Y9
+	VMOVAPS      Y9, Y5
+	VMOVAPS      Y9, Y6
+	VMOVAPS      Y9, Y7
+	VMOVAPS      Y9, Y8
 
 unrolled:
 	CMPQ        CX, $+32
 	JL          unrolledEnd
-	VMOVUPS     (DX)(AX*1), Y5
-	VSUBPS      Y4, Y5, Y5
-	VMOVUPS     constantsAVX2<>+0(SB), Y6
-	VMAXPS      Y5, Y6, Y5
-	VMOVUPS     constantsAVX2<>+64(SB), Y6
-	VMINPS      Y5, Y6, Y5
-	VMULPS      constantsAVX2<>+128(SB), Y5, Y6
-	VROUNDPS    $0x08, Y6, Y6
-	VFMADD231PS constantsAVX2<>+192(SB), Y6, Y5
-	VFMADD231PS constantsAVX2<>+256(SB), Y6, Y5
-	VMOVUPS     constantsAVX2<>+320(SB), Y7
-	VFMADD213PS constantsAVX2<>+384(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+448(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+512(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+576(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+640(SB), Y5, Y7
-	VMULPS      Y5, Y5, Y8
-	VFMADD213PS Y5, Y8, Y7
-	VADDPS      constantsAVX2<>+704(SB), Y7, Y5
-	VCVTPS2DQ   Y6, Y6
-	VPSRAD      $0x01, Y6, Y7
-	VPSUBD      Y7, Y6, Y6
-	VPADDD      constantsAVX2<>+768(SB), Y7, Y7
-	VPSLLD      $0x17, Y7, Y7
-	VMULPS      Y7, Y5, Y5
-	VPADDD      constantsAVX2<>+768(SB), Y6, Y6
-	VPSLLD      $0x17, Y6, Y6
-	VMULPS      Y6, Y5, Y5
-	VADDPS      Y5, Y0, Y0
-	VMOVUPS     32(DX)(AX*1), Y5
-	VSUBPS      Y4, Y5, Y5
-	VMOVUPS     constantsAVX2<>+0(SB), Y6
-	VMAXPS      Y5, Y6, Y5
-	VMOVUPS     constantsAVX2<>+64(SB), Y6
-	VMINPS      Y5, Y6, Y5
-	VMULPS      constantsAVX2<>+128(SB), Y5, Y6
-	VROUNDPS    $0x08, Y6, Y6
-	VFMADD231PS constantsAVX2<>+192(SB), Y6, Y5
-	VFMADD231PS constantsAVX2<>+256(SB), Y6, Y5
-	VMOVUPS     constantsAVX2<>+320(SB), Y7
-	VFMADD213PS constantsAVX2<>+384(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+448(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+512(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+576(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+640(SB), Y5, Y7
-	VMULPS      Y5, Y5, Y8
-	VFMADD213PS Y5, Y8, Y7
-	VADDPS      constantsAVX2<>+704(SB), Y7, Y5
-	VCVTPS2DQ   Y6, Y6
-	VPSRAD      $0x01, Y6, Y7
-	VPSUBD      Y7, Y6, Y6
-	VPADDD      constantsAVX2<>+768(SB), Y7, Y7
-	VPSLLD      $0x17, Y7, Y7
-	VMULPS      Y7, Y5, Y5
-	VPADDD      constantsAVX2<>+768(SB), Y6, Y6
-	VPSLLD      $0x17, Y6, Y6
-	VMULPS      Y6, Y5, Y5
-	VADDPS      Y5, Y1, Y1
-	VMOVUPS     64(DX)(AX*1), Y5
-	VSUBPS      Y4, Y5, Y5
-	VMOVUPS     constantsAVX2<>+0(SB), Y6
-	VMAXPS      Y5, Y6, Y5
-	VMOVUPS     constantsAVX2<>+64(SB), Y6
-	VMINPS      Y5, Y6, Y5
-	VMULPS      constantsAVX2<>+128(SB), Y5, Y6
-	VROUNDPS    $0x08, Y6, Y6
-	VFMADD231PS constantsAVX2<>+192(SB), Y6, Y5
-	VFMADD231PS constantsAVX2<>+256(SB), Y6, Y5
-	VMOVUPS     constantsAVX2<>+320(SB), Y7
-	VFMADD213PS constantsAVX2<>+384(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+448(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+512(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+576(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+640(SB), Y5, Y7
-	VMULPS      Y5, Y5, Y8
-	VFMADD213PS Y5, Y8, Y7
-	VADDPS      constantsAVX2<>+704(SB), Y7, Y5
-	VCVTPS2DQ   Y6, Y6
-	VPSRAD      $0x01, Y6, Y7
-	VPSUBD      Y7, Y6, Y6
-	VPADDD      constantsAVX2<>+768(SB), Y7, Y7
-	VPSLLD      $0x17, Y7, Y7
-	VMULPS      Y7, Y5, Y5
-	VPADDD      constantsAVX2<>+768(SB), Y6, Y6
-	VPSLLD      $0x17, Y6, Y6
-	VMULPS      Y6, Y5, Y5
-	VADDPS      Y5, Y2, Y2
-	VMOVUPS     96(DX)(AX*1), Y5
-	VSUBPS      Y4, Y5, Y5
-	VMOVUPS     constantsAVX2<>+0(SB), Y6
-	VMAXPS      Y5, Y6, Y5
-	VMOVUPS     constantsAVX2<>+64(SB), Y6
-	VMINPS      Y5, Y6, Y5
-	VMULPS      constantsAVX2<>+128(SB), Y5, Y6
-	VROUNDPS    $0x08, Y6, Y6
-	VFMADD231PS constantsAVX2<>+192(SB), Y6, Y5
-	VFMADD231PS constantsAVX2<>+256(SB), Y6, Y5
-	VMOVUPS     constantsAVX2<>+320(SB), Y7
-	VFMADD213PS constantsAVX2<>+384(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+448(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+512(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+576(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+640(SB), Y5, Y7
-	VMULPS      Y5, Y5, Y8
-	VFMADD213PS Y5, Y8, Y7
-	VADDPS      constantsAVX2<>+704(SB), Y7, Y5
-	VCVTPS2DQ   Y6, Y6
-	VPSRAD      $0x01, Y6, Y7
-	VPSUBD      Y7, Y6, Y6
-	VPADDD      constantsAVX2<>+768(SB), Y7, Y7
-	VPSLLD      $0x17, Y7, Y7
-	VMULPS      Y7, Y5, Y5
-	VPADDD      constantsAVX2<>+768(SB), Y6, Y6
-	VPSLLD      $0x17, Y6, Y6
-	VMULPS      Y6, Y5, Y5
-	VADDPS      Y5, Y3, Y3
+	VMOVUPS     (DX)(AX*1), Y10
+	VMAXPS      Y10, Y5, Y5
+	VFMSUB132PS constantsAVX2<>+128(SB), Y0, Y10
+	VMOVUPS     constantsAVX2<>+2496(SB), Y11
+	VMAXPS      Y10, Y11, Y10
+	VMOVUPS     constantsAVX2<>+2560(SB), Y11
+	VMINPS      Y10, Y11, Y10
+	VROUNDPS    $0x09, Y10, Y11
+	VSUBPS      Y11, Y10, Y10
+	VMOVUPS     constantsAVX2<>+2624(SB), Y12
+	VFMADD213PS constantsAVX2<>+2688(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+2752(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+2816(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+2880(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+640(SB), Y10, Y12
+	VCVTPS2DQ   Y11, Y10
+	VPSRAD      $0x01, Y10, Y11
+	VPSUBD      Y11, Y10, Y10
+	VPADDD      constantsAVX2<>+704(SB), Y11, Y11
+	VPSLLD      $0x17, Y11, Y11
+	VMULPS      Y11, Y12, Y11
+	VPADDD      constantsAVX2<>+704(SB), Y10, Y10
+	VPSLLD      $0x17, Y10, Y10
+	VMULPS      Y10, Y11, Y10
+	VADDPS      Y10, Y1, Y1
+	VMOVUPS     32(DX)(AX*1), Y10
+	VMAXPS      Y10, Y6, Y6
+	VFMSUB132PS constantsAVX2<>+128(SB), Y0, Y10
+	VMOVUPS     constantsAVX2<>+2496(SB), Y11
+	VMAXPS      Y10, Y11, Y10
+	VMOVUPS     constantsAVX2<>+2560(SB), Y11
+	VMINPS      Y10, Y11, Y10
+	VROUNDPS    $0x09, Y10, Y11
+	VSUBPS      Y11, Y10, Y10
+	VMOVUPS     constantsAVX2<>+2624(SB), Y12
+	VFMADD213PS constantsAVX2<>+2688(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+2752(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+2816(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+2880(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+640(SB), Y10, Y12
+	VCVTPS2DQ   Y11, Y10
+	VPSRAD      $0x01, Y10, Y11
+	VPSUBD      Y11, Y10, Y10
+	VPADDD      constantsAVX2<>+704(SB), Y11, Y11
+	VPSLLD      $0x17, Y11, Y11
+	VMULPS      Y11, Y12, Y11
+	VPADDD      constantsAVX2<>+704(SB), Y10, Y10
+	VPSLLD      $0x17, Y10, Y10
+	VMULPS      Y10, Y11, Y10
+	VADDPS      Y10, Y2, Y2
+	VMOVUPS     64(DX)(AX*1), Y10
+	VMAXPS      Y10, Y7, Y7
+	VFMSUB132PS constantsAVX2<>+128(SB), Y0, Y10
+	VMOVUPS     constantsAVX2<>+2496(SB), Y11
+	VMAXPS      Y10, Y11, Y10
+	VMOVUPS     constantsAVX2<>+2560(SB), Y11
+	VMINPS      Y10, Y11, Y10
+	VROUNDPS    $0x09, Y10, Y11
+	VSUBPS      Y11, Y10, Y10
+	VMOVUPS     constantsAVX2<>+2624(SB), Y12
+	VFMADD213PS constantsAVX2<>+2688(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+2752(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+2816(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+2880(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+640(SB), Y10, Y12
+	VCVTPS2DQ   Y11, Y10
+	VPSRAD      $0x01, Y10, Y11
+	VPSUBD      Y11, Y10, Y10
+	VPADDD      constantsAVX2<>+704(SB), Y11, Y11
+	VPSLLD      $0x17, Y11, Y11
+	VMULPS      Y11, Y12, Y11
+	VPADDD      constantsAVX2<>+704(SB), Y10, Y10
+	VPSLLD      $0x17, Y10, Y10
+	VMULPS      Y10, Y11, Y10
+	VADDPS      Y10, Y3, Y3
+	VMOVUPS     96(DX)(AX*1), Y10
+	VMAXPS      Y10, Y8, Y8
+	VFMSUB132PS constantsAVX2<>+128(SB), Y0, Y10
+	VMOVUPS     constantsAVX2<>+2496(SB), Y11
+	VMAXPS      Y10, Y11, Y10
+	VMOVUPS     constantsAVX2<>+2560(SB), Y11
+	VMINPS      Y10, Y11, Y10
+	VROUNDPS    $0x09, Y10, Y11
+	VSUBPS      Y11, Y10, Y10
+	VMOVUPS     constantsAVX2<>+2624(SB), Y12
+	VFMADD213PS constantsAVX2<>+2688(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+2752(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+2816(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+2880(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+640(SB), Y10, Y12
+	VCVTPS2DQ   Y11, Y10
+	VPSRAD      $0x01, Y10, Y11
+	VPSUBD      Y11, Y10, Y10
+	VPADDD      constantsAVX2<>+704(SB), Y11, Y11
+	VPSLLD      $0x17, Y11, Y11
+	VMULPS      Y11, Y12, Y11
+	VPADDD      constantsAVX2<>+704(SB), Y10, Y10
+	VPSLLD      $0x17, Y10, Y10
+	VMULPS      Y10, Y11, Y10
+	VADDPS      Y10, Y4, Y4
 	ADDQ        $+128, AX
 	SUBQ        $+32, CX
 	JMP         unrolled
@@ -4711,35 +5734,31 @@ unrolledEnd:
 single:
 	CMPQ        CX, $+8
 	JL          singleEnd
-	VMOVUPS     (DX)(AX*1), Y5
-	VSUBPS      Y4, Y5, Y5
-	VMOVUPS     constantsAVX2<>+0(SB), Y6
-	VMAXPS      Y5, Y6, Y5
-	VMOVUPS     constantsAVX2<>+64(SB), Y6
-	VMINPS      Y5, Y6, Y5
-	VMULPS      constantsAVX2<>+128(SB), Y5, Y6
-	VROUNDPS    $0x08, Y6, Y6
-	VFMADD231PS constantsAVX2<>+192(SB), Y6, Y5
-	VFMADD231PS constantsAVX2<>+256(SB), Y6, Y5
-	VMOVUPS     constantsAVX2<>+320(SB), Y7
-	VFMADD213PS constantsAVX2<>+384(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+448(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+512(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+576(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+640(SB), Y5, Y7
-	VMULPS      Y5, Y5, Y8
-	VFMADD213PS Y5, Y8, Y7
-	VADDPS      constantsAVX2<>+704(SB), Y7, Y5
-	VCVTPS2DQ   Y6, Y6
-	VPSRAD      $0x01, Y6, Y7
-	VPSUBD      Y7, Y6, Y6
-	VPADDD      constantsAVX2<>+768(SB), Y7, Y7
-	VPSLLD      $0x17, Y7, Y7
-	VMULPS      Y7, Y5, Y5
-	VPADDD      constantsAVX2<>+768(SB), Y6, Y6
-	VPSLLD      $0x17, Y6, Y6
-	VMULPS      Y6, Y5, Y5
-	VADDPS      Y5, Y0, Y0
+	VMOVUPS     (DX)(AX*1), Y10
+	VMAXPS      Y10, Y5, Y5
+	VFMSUB132PS constantsAVX2<>+128(SB), Y0, Y10
+	VMOVUPS     constantsAVX2<>+2496(SB), Y11
+	VMAXPS      Y10, Y11, Y10
+	VMOVUPS     constantsAVX2<>+2560(SB), Y11
+	VMINPS      Y10, Y11, Y10
+	VROUNDPS    $0x09, Y10, Y11
+	VSUBPS      Y11, Y10, Y10
+	VMOVUPS     constantsAVX2<>+2624(SB), Y12
+	VFMADD213PS constantsAVX2<>+2688(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+2752(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+2816(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+2880(SB), Y10, Y12
+	VFMADD213PS constantsAVX2<>+640(SB), Y10, Y12
+	VCVTPS2DQ   Y11, Y10
+	VPSRAD      $0x01, Y10, Y11
+	VPSUBD      Y11, Y10, Y10
+	VPADDD      constantsAVX2<>+704(SB), Y11, Y11
+	VPSLLD      $0x17, Y11, Y11
+	VMULPS      Y11, Y12, Y11
+	VPADDD      constantsAVX2<>+704(SB), Y10, Y10
+	VPSLLD      $0x17, Y10, Y10
+	VMULPS      Y10, Y11, Y10
+	VADDPS      Y10, Y1, Y1
 	ADDQ        $+32, AX
 	SUBQ        $+8, CX
 	JMP         single
@@ -4749,49 +5768,55 @@ singleEnd:
 	JZ          done
 	LEAQ        tailsAVX2<>+32(SB), BX
 	NEGQ        CX
-	VMOVUPS     (BX)(CX*4), Y5
-	VMASKMOVPS  (DX)(AX*1), Y5, Y6
-	VSUBPS      Y4, Y6, Y4
-	VMOVUPS     constantsAVX2<>+0(SB), Y6
-	VMAXPS      Y4, Y6, Y4
-	VMOVUPS     constantsAVX2<>+64(SB), Y6
-	VMINPS      Y4, Y6, Y4
-	VMULPS      constantsAVX2<>+128(SB), Y4, Y6
-	VROUNDPS    $0x08, Y6, Y6
-	VFMADD231PS constantsAVX2<>+192(SB), Y6, Y4
-	VFMADD231PS constantsAVX2<>+256(SB), Y6, Y4
-	VMOVUPS     constantsAVX2<>+320(SB), Y7
-	VFMADD213PS constantsAVX2<>+384(SB), Y4, Y7
-	VFMADD213PS constantsAVX2<>+448(SB), Y4, Y7
-	VFMADD213PS constantsAVX2<>+512(SB), Y4, Y7
-	VFMADD213PS constantsAVX2<>+576(SB), Y4, Y7
-	VFMADD213PS constantsAVX2<>+640(SB), Y4, Y7
-	VMULPS      Y4, Y4, Y8
-	VFMADD213PS Y4, Y8, Y7
-	VADDPS      constantsAVX2<>+704(SB), Y7, Y4
-	VCVTPS2DQ   Y6, Y6
-	VPSRAD      $0x01, Y6, Y7
-	VPSUBD      Y7, Y6, Y6
-	VPADDD      constantsAVX2<>+768(SB), Y7, Y7
-	VPSLLD      $0x17, Y7, Y7
-	VMULPS      Y7, Y4, Y4
-	VPADDD      constantsAVX2<>+768(SB), Y6, Y6
-	VPSLLD      $0x17, Y6, Y6
-	VMULPS      Y6, Y4, Y4
-	VANDPS      Y4, Y5, Y4
-	VADDPS      Y4, Y0, Y0
+	VMOVUPS     (BX)(CX*4), Y10
+	VMASKMOVPS  (DX)(AX*1), Y10, Y11
+	VBLENDVPS   Y10, Y11, Y9, Y9
+	VMAXPS      Y9, Y5, Y5
+	VFMSUB132PS constantsAVX2<>+128(SB), Y0, Y9
+	VMOVUPS     constantsAVX2<>+2496(SB), Y0
+	VMAXPS      Y9, Y0, Y0
+	VMOVUPS     constantsAVX2<>+2560(SB), Y9
+	VMINPS      Y0, Y9, Y0
+	VROUNDPS    $0x09, Y0, Y9
+	VSUBPS      Y9, Y0, Y0
+	VMOVUPS     constantsAVX2<>+2624(SB), Y10
+	VFMADD213PS constantsAVX2<>+2688(SB), Y0, Y10
+	VFMADD213PS constantsAVX2<>+2752(SB), Y0, Y10
+	VFMADD213PS constantsAVX2<>+2816(SB), Y0, Y10
+	VFMADD213PS constantsAVX2<>+2880(SB), Y0, Y10
+	VFMADD213PS constantsAVX2<>+640(SB), Y0, Y10
+	VCVTPS2DQ   Y9, Y0
+	VPSRAD      $0x01, Y0, Y9
+	VPSUBD      Y9, Y0, Y0
+	VPADDD      constantsAVX2<>+704(SB), Y9, Y9
+	VPSLLD      $0x17, Y9, Y9
+	VMULPS      Y9, Y10, Y9
+	VPADDD      constantsAVX2<>+704(SB), Y0, Y0
+	VPSLLD      $0x17, Y0, Y0
+	VMULPS      Y0, Y9, Y0
+	VADDPS      Y0, Y1, Y1
 
 done:
-	VADDPS       Y1, Y0, Y0
-	VADDPS       Y3, Y2, Y2
-	VADDPS       Y2, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
+	VADDPS       X0, X1, X0
 	VPERMILPS    $0x4e, X0, X1
 	VADDPS       X1, X0, X0
 	VPERMILPS    $0xb1, X0, X1
 	VADDPS       X1, X0, X0
-	MOVSS        X0, ret+32(FP)
+	MOVSS        X0, sum+32(FP)
+	VMAXPS       Y6, Y5, Y5
+	VMAXPS       Y8, Y7, Y7
+	VMAXPS       Y7, Y5, Y5
+	VEXTRACTF128 $0x01, Y5, X0
+	VMAXPS       X0, X5, X0
+	VPERMILPS    $0x4e, X0, X1
+	VMAXPS       X1, X0, X0
+	VPERMILPS    $0xb1, X0, X1
+	VMAXPS       X1, X0, X0
+	MOVSS        X0, most+36(FP)
 	VZEROUPPER
 	RET
 
@@ -4805,7 +5830,7 @@ TEXT ·maxAVX2(SB), NOSPLIT, $0-28
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
-	VMOVUPS constantsAVX2<>+3200(SB), Y4
+	VMOVUPS constantsAVX2<>+3648(SB), Y4
 	VMOVAPS Y4, Y0
 	VMOVAPS Y4, Y1
 	VMOVAPS Y4, Y2
@@ -4941,6 +5966,42 @@ TEXT ·normAVX2(SB), NOSPLIT, $0-104
 	VBROADCASTSS mean+96(FP), Y0
 	VBROADCASTSS rstd+100(FP), Y1
 
+unrolled:
+	CMPQ        CX, $+32
+	JL          unrolledEnd
+	VMOVUPS     (BX)(AX*1), Y2
+	VSUBPS      Y0, Y2, Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     (SI)(AX*1), Y3
+	VMOVUPS     (DI)(AX*1), Y4
+	VFMADD213PS Y4, Y3, Y2
+	VMOVUPS     Y2, (DX)(AX*1)
+	VMOVUPS     32(BX)(AX*1), Y2
+	VSUBPS      Y0, Y2, Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     32(SI)(AX*1), Y3
+	VMOVUPS     32(DI)(AX*1), Y4
+	VFMADD213PS Y4, Y3, Y2
+	VMOVUPS     Y2, 32(DX)(AX*1)
+	VMOVUPS     64(BX)(AX*1), Y2
+	VSUBPS      Y0, Y2, Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     64(SI)(AX*1), Y3
+	VMOVUPS     64(DI)(AX*1), Y4
+	VFMADD213PS Y4, Y3, Y2
+	VMOVUPS     Y2, 64(DX)(AX*1)
+	VMOVUPS     96(BX)(AX*1), Y2
+	VSUBPS      Y0, Y2, Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     96(SI)(AX*1), Y3
+	VMOVUPS     96(DI)(AX*1), Y4
+	VFMADD213PS Y4, Y3, Y2
+	VMOVUPS     Y2, 96(DX)(AX*1)
+	ADDQ        $+128, AX
+	SUBQ        $+32, CX
+	JMP         unrolled
+
+unrolledEnd:
 single:
 	CMPQ        CX, $+8
 	JL          singleEnd
@@ -4984,6 +6045,38 @@ TEXT ·normScaleAVX2(SB), NOSPLIT, $0-80
 	VBROADCASTSS mean+72(FP), Y0
 	VBROADCASTSS rstd+76(FP), Y1
 
+unrolled:
+	CMPQ    CX, $+32
+	JL      unrolledEnd
+	VMOVUPS (BX)(AX*1), Y2
+	VSUBPS  Y0, Y2, Y2
+	VMULPS  Y1, Y2, Y2
+	VMOVUPS (SI)(AX*1), Y3
+	VMULPS  Y3, Y2, Y2
+	VMOVUPS Y2, (DX)(AX*1)
+	VMOVUPS 32(BX)(AX*1), Y2
+	VSUBPS  Y0, Y2, Y2
+	VMULPS  Y1, Y2, Y2
+	VMOVUPS 32(SI)(AX*1), Y3
+	VMULPS  Y3, Y2, Y2
+	VMOVUPS Y2, 32(DX)(AX*1)
+	VMOVUPS 64(BX)(AX*1), Y2
+	VSUBPS  Y0, Y2, Y2
+	VMULPS  Y1, Y2, Y2
+	VMOVUPS 64(SI)(AX*1), Y3
+	VMULPS  Y3, Y2, Y2
+	VMOVUPS Y2, 64(DX)(AX*1)
+	VMOVUPS 96(BX)(AX*1), Y2
+	VSUBPS  Y0, Y2, Y2
+	VMULPS  Y1, Y2, Y2
+	VMOVUPS 96(SI)(AX*1), Y3
+	VMULPS  Y3, Y2, Y2
+	VMOVUPS Y2, 96(DX)(AX*1)
+	ADDQ    $+128, AX
+	SUBQ    $+32, CX
+	JMP     unrolled
+
+unrolledEnd:
 single:
 	CMPQ    CX, $+8
 	JL      singleEnd
@@ -5028,24 +6121,90 @@ TEXT ·normSumsAVX2(SB), NOSPLIT, $0-136
 	VBROADCASTSS rstd+124(FP), Y1
 	VXORPS       Y2, Y2, Y2
 	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
 
+unrolled:
+	CMPQ        CX, $+32
+	JL          unrolledEnd
+	VMOVUPS     (DI)(AX*1), Y6
+	VSUBPS      Y0, Y6, Y6
+	VMULPS      Y1, Y6, Y6
+	VMOVUPS     (SI)(AX*1), Y7
+	VMOVUPS     (BX)(AX*1), Y8
+	VADDPS      Y8, Y7, Y8
+	VMOVUPS     Y8, (BX)(AX*1)
+	VMOVUPS     (DX)(AX*1), Y8
+	VFMADD231PS Y7, Y6, Y8
+	VMOVUPS     Y8, (DX)(AX*1)
+	VMOVUPS     (R8)(AX*1), Y8
+	VMULPS      Y8, Y7, Y7
+	VADDPS      Y7, Y2, Y2
+	VFMADD231PS Y7, Y6, Y4
+	VMOVUPS     32(DI)(AX*1), Y6
+	VSUBPS      Y0, Y6, Y6
+	VMULPS      Y1, Y6, Y6
+	VMOVUPS     32(SI)(AX*1), Y7
+	VMOVUPS     32(BX)(AX*1), Y8
+	VADDPS      Y8, Y7, Y8
+	VMOVUPS     Y8, 32(BX)(AX*1)
+	VMOVUPS     32(DX)(AX*1), Y8
+	VFMADD231PS Y7, Y6, Y8
+	VMOVUPS     Y8, 32(DX)(AX*1)
+	VMOVUPS     32(R8)(AX*1), Y8
+	VMULPS      Y8, Y7, Y7
+	VADDPS      Y7, Y3, Y3
+	VFMADD231PS Y7, Y6, Y5
+	VMOVUPS     64(DI)(AX*1), Y6
+	VSUBPS      Y0, Y6, Y6
+	VMULPS      Y1, Y6, Y6
+	VMOVUPS     64(SI)(AX*1), Y7
+	VMOVUPS     64(BX)(AX*1), Y8
+	VADDPS      Y8, Y7, Y8
+	VMOVUPS     Y8, 64(BX)(AX*1)
+	VMOVUPS     64(DX)(AX*1), Y8
+	VFMADD231PS Y7, Y6, Y8
+	VMOVUPS     Y8, 64(DX)(AX*1)
+	VMOVUPS     64(R8)(AX*1), Y8
+	VMULPS      Y8, Y7, Y7
+	VADDPS      Y7, Y2, Y2
+	VFMADD231PS Y7, Y6, Y4
+	VMOVUPS     96(DI)(AX*1), Y6
+	VSUBPS      Y0, Y6, Y6
+	VMULPS      Y1, Y6, Y6
+	VMOVUPS     96(SI)(AX*1), Y7
+	VMOVUPS     96(BX)(AX*1), Y8
+	VADDPS      Y8, Y7, Y8
+	VMOVUPS     Y8, 96(BX)(AX*1)
+	VMOVUPS     96(DX)(AX*1), Y8
+	VFMADD231PS Y7, Y6, Y8
+	VMOVUPS     Y8, 96(DX)(AX*1)
+	VMOVUPS     96(R8)(AX*1), Y8
+	VMULPS      Y8, Y7, Y7
+	VADDPS      Y7, Y3, Y3
+	VFMADD231PS Y7, Y6, Y5
+	ADDQ        $+128, AX
+	SUBQ        $+32, CX
+	JMP         unrolled
+
+unrolledEnd:
 single:
 	CMPQ        CX, $+8
 	JL          singleEnd
-	VMOVUPS     (DI)(AX*1), Y4
-	VSUBPS      Y0, Y4, Y4
-	VMULPS      Y1, Y4, Y4
-	VMOVUPS     (SI)(AX*1), Y5
-	VMOVUPS     (BX)(AX*1), Y6
-	VADDPS      Y6, Y5, Y6
-	VMOVUPS     Y6, (BX)(AX*1)
-	VMOVUPS     (DX)(AX*1), Y6
-	VFMADD231PS Y5, Y4, Y6
-	VMOVUPS     Y6, (DX)(AX*1)
-	VMOVUPS     (R8)(AX*1), Y6
-	VMULPS      Y6, Y5, Y5
-	VADDPS      Y5, Y2, Y2
-	VFMADD231PS Y5, Y4, Y3
+	VMOVUPS     (DI)(AX*1), Y6
+	VSUBPS      Y0, Y6, Y6
+	VMULPS      Y1, Y6, Y6
+	VMOVUPS     (SI)(AX*1), Y7
+	VMOVUPS     (BX)(AX*1), Y8
+	VADDPS      Y8, Y7, Y8
+	VMOVUPS     Y8, (BX)(AX*1)
+	VMOVUPS     (DX)(AX*1), Y8
+	VFMADD231PS Y7, Y6, Y8
+	VMOVUPS     Y8, (DX)(AX*1)
+	VMOVUPS     (R8)(AX*1), Y8
+	VMULPS      Y8, Y7, Y7
+	VADDPS      Y7, Y2, Y2
+	VFMADD231PS Y7, Y6, Y4
 	ADDQ        $+32, AX
 	SUBQ        $+8, CX
 	JMP         single
@@ -5055,23 +6214,24 @@ singleEnd:
 	JZ          done
 	LEAQ        tailsAVX2<>+32(SB), R9
 	NEGQ        CX
-	VMOVUPS     (R9)(CX*4), Y4
-	VMASKMOVPS  (DI)(AX*1), Y4, Y5
-	VSUBPS      Y0, Y5, Y0
+	VMOVUPS     (R9)(CX*4), Y6
+	VMASKMOVPS  (DI)(AX*1), Y6, Y7
+	VSUBPS      Y0, Y7, Y0
 	VMULPS      Y1, Y0, Y0
-	VMASKMOVPS  (SI)(AX*1), Y4, Y1
-	VMASKMOVPS  (BX)(AX*1), Y4, Y5
-	VADDPS      Y5, Y1, Y5
-	VMASKMOVPS  Y5, Y4, (BX)(AX*1)
-	VMASKMOVPS  (DX)(AX*1), Y4, Y5
-	VFMADD231PS Y1, Y0, Y5
-	VMASKMOVPS  Y5, Y4, (DX)(AX*1)
-	VMASKMOVPS  (R8)(AX*1), Y4, Y4
-	VMULPS      Y4, Y1, Y1
+	VMASKMOVPS  (SI)(AX*1), Y6, Y1
+	VMASKMOVPS  (BX)(AX*1), Y6, Y7
+	VADDPS      Y7, Y1, Y7
+	VMASKMOVPS  Y7, Y6, (BX)(AX*1)
+	VMASKMOVPS  (DX)(AX*1), Y6, Y7
+	VFMADD231PS Y1, Y0, Y7
+	VMASKMOVPS  Y7, Y6, (DX)(AX*1)
+	VMASKMOVPS  (R8)(AX*1), Y6, Y6
+	VMULPS      Y6, Y1, Y1
 	VADDPS      Y1, Y2, Y2
-	VFMADD231PS Y1, Y0, Y3
+	VFMADD231PS Y1, Y0, Y4
 
 done:
+	VADDPS       Y3, Y2, Y2
 	VEXTRACTF128 $0x01, Y2, X0
 	VADDPS       X0, X2, X0
 	VPERMILPS    $0x4e, X0, X1
@@ -5079,8 +6239,9 @@ done:
 	VPERMILPS    $0xb1, X0, X1
 	VADDPS       X1, X0, X0
 	MOVSS        X0, s1+128(FP)
-	VEXTRACTF128 $0x01, Y3, X0
-	VADDPS       X0, X3, X0
+	VADDPS       Y5, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X0
+	VADDPS       X0, X4, X0
 	VPERMILPS    $0x4e, X0, X1
 	VADDPS       X1, X0, X0
 	VPERMILPS    $0xb1, X0, X1
@@ -5103,6 +6264,54 @@ TEXT ·normGradAVX2(SB), NOSPLIT, $0-112
 	VBROADCASTSS m1+104(FP), Y2
 	VBROADCASTSS m2+108(FP), Y3
 
+unrolled:
+	CMPQ         CX, $+32
+	JL           unrolledEnd
+	VMOVUPS      (SI)(AX*1), Y4
+	VSUBPS       Y0, Y4, Y4
+	VMULPS       Y1, Y4, Y4
+	VMOVUPS      (DI)(AX*1), Y5
+	VMOVUPS      (BX)(AX*1), Y6
+	VMULPS       Y5, Y6, Y5
+	VSUBPS       Y2, Y5, Y5
+	VFNMADD231PS Y3, Y4, Y5
+	VMULPS       Y1, Y5, Y4
+	VMOVUPS      Y4, (DX)(AX*1)
+	VMOVUPS      32(SI)(AX*1), Y4
+	VSUBPS       Y0, Y4, Y4
+	VMULPS       Y1, Y4, Y4
+	VMOVUPS      32(DI)(AX*1), Y5
+	VMOVUPS      32(BX)(AX*1), Y6
+	VMULPS       Y5, Y6, Y5
+	VSUBPS       Y2, Y5, Y5
+	VFNMADD231PS Y3, Y4, Y5
+	VMULPS       Y1, Y5, Y4
+	VMOVUPS      Y4, 32(DX)(AX*1)
+	VMOVUPS      64(SI)(AX*1), Y4
+	VSUBPS       Y0, Y4, Y4
+	VMULPS       Y1, Y4, Y4
+	VMOVUPS      64(DI)(AX*1), Y5
+	VMOVUPS      64(BX)(AX*1), Y6
+	VMULPS       Y5, Y6, Y5
+	VSUBPS       Y2, Y5, Y5
+	VFNMADD231PS Y3, Y4, Y5
+	VMULPS       Y1, Y5, Y4
+	VMOVUPS      Y4, 64(DX)(AX*1)
+	VMOVUPS      96(SI)(AX*1), Y4
+	VSUBPS       Y0, Y4, Y4
+	VMULPS       Y1, Y4, Y4
+	VMOVUPS      96(DI)(AX*1), Y5
+	VMOVUPS      96(BX)(AX*1), Y6
+	VMULPS       Y5, Y6, Y5
+	VSUBPS       Y2, Y5, Y5
+	VFNMADD231PS Y3, Y4, Y5
+	VMULPS       Y1, Y5, Y4
+	VMOVUPS      Y4, 96(DX)(AX*1)
+	ADDQ         $+128, AX
+	SUBQ         $+32, CX
+	JMP          unrolled
+
+unrolledEnd:
 single:
 	CMPQ         CX, $+8
 	JL           singleEnd
@@ -5336,50 +6545,50 @@ two:
 twoRows:
 	VMOVUPS     (R9), Y5
 	VFMSUB213PS Y3, Y0, Y5
-	VMOVUPS     constantsAVX2<>+3264(SB), Y6
+	VMOVUPS     constantsAVX2<>+2496(SB), Y6
 	VMAXPS      Y5, Y6, Y5
-	VMOVUPS     constantsAVX2<>+3328(SB), Y6
+	VMOVUPS     constantsAVX2<>+2560(SB), Y6
 	VMINPS      Y5, Y6, Y5
 	VROUNDPS    $0x09, Y5, Y6
 	VSUBPS      Y6, Y5, Y5
-	VMOVUPS     constantsAVX2<>+3392(SB), Y7
-	VFMADD213PS constantsAVX2<>+3456(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+3520(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+3584(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+3648(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+704(SB), Y5, Y7
+	VMOVUPS     constantsAVX2<>+2624(SB), Y7
+	VFMADD213PS constantsAVX2<>+2688(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+2752(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+2816(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+2880(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+640(SB), Y5, Y7
 	VCVTPS2DQ   Y6, Y5
 	VPSRAD      $0x01, Y5, Y6
 	VPSUBD      Y6, Y5, Y5
-	VPADDD      constantsAVX2<>+768(SB), Y6, Y6
+	VPADDD      constantsAVX2<>+704(SB), Y6, Y6
 	VPSLLD      $0x17, Y6, Y6
 	VMULPS      Y6, Y7, Y6
-	VPADDD      constantsAVX2<>+768(SB), Y5, Y5
+	VPADDD      constantsAVX2<>+704(SB), Y5, Y5
 	VPSLLD      $0x17, Y5, Y5
 	VMULPS      Y5, Y6, Y5
 	VMOVUPS     Y5, (R9)
 	VADDPS      Y5, Y1, Y1
 	VMOVUPS     32(R9), Y5
 	VFMSUB213PS Y4, Y0, Y5
-	VMOVUPS     constantsAVX2<>+3264(SB), Y6
+	VMOVUPS     constantsAVX2<>+2496(SB), Y6
 	VMAXPS      Y5, Y6, Y5
-	VMOVUPS     constantsAVX2<>+3328(SB), Y6
+	VMOVUPS     constantsAVX2<>+2560(SB), Y6
 	VMINPS      Y5, Y6, Y5
 	VROUNDPS    $0x09, Y5, Y6
 	VSUBPS      Y6, Y5, Y5
-	VMOVUPS     constantsAVX2<>+3392(SB), Y7
-	VFMADD213PS constantsAVX2<>+3456(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+3520(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+3584(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+3648(SB), Y5, Y7
-	VFMADD213PS constantsAVX2<>+704(SB), Y5, Y7
+	VMOVUPS     constantsAVX2<>+2624(SB), Y7
+	VFMADD213PS constantsAVX2<>+2688(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+2752(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+2816(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+2880(SB), Y5, Y7
+	VFMADD213PS constantsAVX2<>+640(SB), Y5, Y7
 	VCVTPS2DQ   Y6, Y5
 	VPSRAD      $0x01, Y5, Y6
 	VPSUBD      Y6, Y5, Y5
-	VPADDD      constantsAVX2<>+768(SB), Y6, Y6
+	VPADDD      constantsAVX2<>+704(SB), Y6, Y6
 	VPSLLD      $0x17, Y6, Y6
 	VMULPS      Y6, Y7, Y6
-	VPADDD      constantsAVX2<>+768(SB), Y5, Y5
+	VPADDD      constantsAVX2<>+704(SB), Y5, Y5
 	VPSLLD      $0x17, Y5, Y5
 	VMULPS      Y5, Y6, Y5
 	VMOVUPS     Y5, 32(R9)
@@ -5409,25 +6618,25 @@ one:
 oneRows:
 	VMOVUPS     (R9), Y3
 	VFMSUB213PS Y2, Y0, Y3
-	VMOVUPS     constantsAVX2<>+3264(SB), Y4
+	VMOVUPS     constantsAVX2<>+2496(SB), Y4
 	VMAXPS      Y3, Y4, Y3
-	VMOVUPS     constantsAVX2<>+3328(SB), Y4
+	VMOVUPS     constantsAVX2<>+2560(SB), Y4
 	VMINPS      Y3, Y4, Y3
 	VROUNDPS    $0x09, Y3, Y4
 	VSUBPS      Y4, Y3, Y3
-	VMOVUPS     constantsAVX2<>+3392(SB), Y5
-	VFMADD213PS constantsAVX2<>+3456(SB), Y3, Y5
-	VFMADD213PS constantsAVX2<>+3520(SB), Y3, Y5
-	VFMADD213PS constantsAVX2<>+3584(SB), Y3, Y5
-	VFMADD213PS constantsAVX2<>+3648(SB), Y3, Y5
-	VFMADD213PS constantsAVX2<>+704(SB), Y3, Y5
+	VMOVUPS     constantsAVX2<>+2624(SB), Y5
+	VFMADD213PS constantsAVX2<>+2688(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+2752(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+2816(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+2880(SB), Y3, Y5
+	VFMADD213PS constantsAVX2<>+640(SB), Y3, Y5
 	VCVTPS2DQ   Y4, Y3
 	VPSRAD      $0x01, Y3, Y4
 	VPSUBD      Y4, Y3, Y3
-	VPADDD      constantsAVX2<>+768(SB), Y4, Y4
+	VPADDD      constantsAVX2<>+704(SB), Y4, Y4
 	VPSLLD      $0x17, Y4, Y4
 	VMULPS      Y4, Y5, Y4
-	VPADDD      constantsAVX2<>+768(SB), Y3, Y3
+	VPADDD      constantsAVX2<>+704(SB), Y3, Y3
 	VPSLLD      $0x17, Y3, Y3
 	VMULPS      Y3, Y4, Y3
 	VMOVUPS     Y3, (R9)
@@ -5477,25 +6686,25 @@ two:
 twoRows:
 	VMOVUPS     (R10), Y6
 	VFMSUB213PS Y2, Y0, Y6
-	VMOVUPS     constantsAVX2<>+3264(SB), Y7
+	VMOVUPS     constantsAVX2<>+2496(SB), Y7
 	VMAXPS      Y6, Y7, Y6
-	VMOVUPS     constantsAVX2<>+3328(SB), Y7
+	VMOVUPS     constantsAVX2<>+2560(SB), Y7
 	VMINPS      Y6, Y7, Y6
 	VROUNDPS    $0x09, Y6, Y7
 	VSUBPS      Y7, Y6, Y6
-	VMOVUPS     constantsAVX2<>+3392(SB), Y8
-	VFMADD213PS constantsAVX2<>+3456(SB), Y6, Y8
-	VFMADD213PS constantsAVX2<>+3520(SB), Y6, Y8
-	VFMADD213PS constantsAVX2<>+3584(SB), Y6, Y8
-	VFMADD213PS constantsAVX2<>+3648(SB), Y6, Y8
-	VFMADD213PS constantsAVX2<>+704(SB), Y6, Y8
+	VMOVUPS     constantsAVX2<>+2624(SB), Y8
+	VFMADD213PS constantsAVX2<>+2688(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+2752(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+2816(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+2880(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+640(SB), Y6, Y8
 	VCVTPS2DQ   Y7, Y6
 	VPSRAD      $0x01, Y6, Y7
 	VPSUBD      Y7, Y6, Y6
-	VPADDD      constantsAVX2<>+768(SB), Y7, Y7
+	VPADDD      constantsAVX2<>+704(SB), Y7, Y7
 	VPSLLD      $0x17, Y7, Y7
 	VMULPS      Y7, Y8, Y7
-	VPADDD      constantsAVX2<>+768(SB), Y6, Y6
+	VPADDD      constantsAVX2<>+704(SB), Y6, Y6
 	VPSLLD      $0x17, Y6, Y6
 	VMULPS      Y6, Y7, Y6
 	VMOVUPS     Y6, (R10)
@@ -5506,25 +6715,25 @@ twoRows:
 	VMOVUPS     Y6, (R11)
 	VMOVUPS     32(R10), Y6
 	VFMSUB213PS Y3, Y0, Y6
-	VMOVUPS     constantsAVX2<>+3264(SB), Y7
+	VMOVUPS     constantsAVX2<>+2496(SB), Y7
 	VMAXPS      Y6, Y7, Y6
-	VMOVUPS     constantsAVX2<>+3328(SB), Y7
+	VMOVUPS     constantsAVX2<>+2560(SB), Y7
 	VMINPS      Y6, Y7, Y6
 	VROUNDPS    $0x09, Y6, Y7
 	VSUBPS      Y7, Y6, Y6
-	VMOVUPS     constantsAVX2<>+3392(SB), Y8
-	VFMADD213PS constantsAVX2<>+3456(SB), Y6, Y8
-	VFMADD213PS constantsAVX2<>+3520(SB), Y6, Y8
-	VFMADD213PS constantsAVX2<>+3584(SB), Y6, Y8
-	VFMADD213PS constantsAVX2<>+3648(SB), Y6, Y8
-	VFMADD213PS constantsAVX2<>+704(SB), Y6, Y8
+	VMOVUPS     constantsAVX2<>+2624(SB), Y8
+	VFMADD213PS constantsAVX2<>+2688(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+2752(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+2816(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+2880(SB), Y6, Y8
+	VFMADD213PS constantsAVX2<>+640(SB), Y6, Y8
 	VCVTPS2DQ   Y7, Y6
 	VPSRAD      $0x01, Y6, Y7
 	VPSUBD      Y7, Y6, Y6
-	VPADDD      constantsAVX2<>+768(SB), Y7, Y7
+	VPADDD      constantsAVX2<>+704(SB), Y7, Y7
 	VPSLLD      $0x17, Y7, Y7
 	VMULPS      Y7, Y8, Y7
-	VPADDD      constantsAVX2<>+768(SB), Y6, Y6
+	VPADDD      constantsAVX2<>+704(SB), Y6, Y6
 	VPSLLD      $0x17, Y6, Y6
 	VMULPS      Y6, Y7, Y6
 	VMOVUPS     Y6, 32(R10)
@@ -5558,25 +6767,25 @@ one:
 oneRows:
 	VMOVUPS     (R10), Y4
 	VFMSUB213PS Y2, Y0, Y4
-	VMOVUPS     constantsAVX2<>+3264(SB), Y5
+	VMOVUPS     constantsAVX2<>+2496(SB), Y5
 	VMAXPS      Y4, Y5, Y4
-	VMOVUPS     constantsAVX2<>+3328(SB), Y5
+	VMOVUPS     constantsAVX2<>+2560(SB), Y5
 	VMINPS      Y4, Y5, Y4
 	VROUNDPS    $0x09, Y4, Y5
 	VSUBPS      Y5, Y4, Y4
-	VMOVUPS     constantsAVX2<>+3392(SB), Y6
-	VFMADD213PS constantsAVX2<>+3456(SB), Y4, Y6
-	VFMADD213PS constantsAVX2<>+3520(SB), Y4, Y6
-	VFMADD213PS constantsAVX2<>+3584(SB), Y4, Y6
-	VFMADD213PS constantsAVX2<>+3648(SB), Y4, Y6
-	VFMADD213PS constantsAVX2<>+704(SB), Y4, Y6
+	VMOVUPS     constantsAVX2<>+2624(SB), Y6
+	VFMADD213PS constantsAVX2<>+2688(SB), Y4, Y6
+	VFMADD213PS constantsAVX2<>+2752(SB), Y4, Y6
+	VFMADD213PS constantsAVX2<>+2816(SB), Y4, Y6
+	VFMADD213PS constantsAVX2<>+2880(SB), Y4, Y6
+	VFMADD213PS constantsAVX2<>+640(SB), Y4, Y6
 	VCVTPS2DQ   Y5, Y4
 	VPSRAD      $0x01, Y4, Y5
 	VPSUBD      Y5, Y4, Y4
-	VPADDD      constantsAVX2<>+768(SB), Y5, Y5
+	VPADDD      constantsAVX2<>+704(SB), Y5, Y5
 	VPSLLD      $0x17, Y5, Y5
 	VMULPS      Y5, Y6, Y5
-	VPADDD      constantsAVX2<>+768(SB), Y4, Y4
+	VPADDD      constantsAVX2<>+704(SB), Y4, Y4
 	VPSLLD      $0x17, Y4, Y4
 	VMULPS      Y4, Y5, Y4
 	VMOVUPS     Y4, (R10)
@@ -5645,14 +6854,14 @@ single:
 	VMOVUPS     (BX)(AX*1), Y0
 	VMULPS      constantsAVX2<>+3712(SB), Y0, Y2
 	VPSRLD      $0x17, Y2, Y2
-	VPSUBD      constantsAVX2<>+768(SB), Y2, Y1
+	VPSUBD      constantsAVX2<>+704(SB), Y2, Y1
 	VPSLLD      $0x17, Y1, Y2
 	VPSUBD      Y2, Y0, Y2
 	VCVTDQ2PS   Y1, Y1
 	VSUBPS      Y0, Y0, Y0
 	VADDPS      Y1, Y0, Y0
-	VADDPS      constantsAVX2<>+704(SB), Y2, Y1
-	VMOVUPS     constantsAVX2<>+704(SB), Y3
+	VADDPS      constantsAVX2<>+640(SB), Y2, Y1
+	VMOVUPS     constantsAVX2<>+640(SB), Y3
 	VSUBPS      Y3, Y2, Y2
 	VDIVPS      Y1, Y2, Y1
 	VMULPS      Y1, Y1, Y2
@@ -5677,14 +6886,14 @@ singleEnd:
 	VMASKMOVPS  (BX)(AX*1), Y0, Y1
 	VMULPS      constantsAVX2<>+3712(SB), Y1, Y3
 	VPSRLD      $0x17, Y3, Y3
-	VPSUBD      constantsAVX2<>+768(SB), Y3, Y2
+	VPSUBD      constantsAVX2<>+704(SB), Y3, Y2
 	VPSLLD      $0x17, Y2, Y3
 	VPSUBD      Y3, Y1, Y3
 	VCVTDQ2PS   Y2, Y2
 	VSUBPS      Y1, Y1, Y1
 	VADDPS      Y2, Y1, Y1
-	VADDPS      constantsAVX2<>+704(SB), Y3, Y2
-	VMOVUPS     constantsAVX2<>+704(SB), Y4
+	VADDPS      constantsAVX2<>+640(SB), Y3, Y2
+	VMOVUPS     constantsAVX2<>+640(SB), Y4
 	VSUBPS      Y4, Y3, Y3
 	VDIVPS      Y2, Y3, Y2
 	VMULPS      Y2, Y2, Y3
@@ -6304,854 +7513,854 @@ DATA constantsAVX2<>+304(SB)/4, $0x395e8083
 DATA constantsAVX2<>+308(SB)/4, $0x395e8083
 DATA constantsAVX2<>+312(SB)/4, $0x395e8083
 DATA constantsAVX2<>+316(SB)/4, $0x395e8083
-DATA constantsAVX2<>+320(SB)/4, $0x39506967
-DATA constantsAVX2<>+324(SB)/4, $0x39506967
-DATA constantsAVX2<>+328(SB)/4, $0x39506967
-DATA constantsAVX2<>+332(SB)/4, $0x39506967
-DATA constantsAVX2<>+336(SB)/4, $0x39506967
-DATA constantsAVX2<>+340(SB)/4, $0x39506967
-DATA constantsAVX2<>+344(SB)/4, $0x39506967
-DATA constantsAVX2<>+348(SB)/4, $0x39506967
-DATA constantsAVX2<>+352(SB)/4, $0x39506967
-DATA constantsAVX2<>+356(SB)/4, $0x39506967
-DATA constantsAVX2<>+360(SB)/4, $0x39506967
-DATA constantsAVX2<>+364(SB)/4, $0x39506967
-DATA constantsAVX2<>+368(SB)/4, $0x39506967
-DATA constantsAVX2<>+372(SB)/4, $0x39506967
-DATA constantsAVX2<>+376(SB)/4, $0x39506967
-DATA constantsAVX2<>+380(SB)/4, $0x39506967
-DATA constantsAVX2<>+384(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+388(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+392(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+396(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+400(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+404(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+408(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+412(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+416(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+420(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+424(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+428(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+432(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+436(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+440(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+444(SB)/4, $0x3ab743ce
-DATA constantsAVX2<>+448(SB)/4, $0x3c088908
-DATA constantsAVX2<>+452(SB)/4, $0x3c088908
-DATA constantsAVX2<>+456(SB)/4, $0x3c088908
-DATA constantsAVX2<>+460(SB)/4, $0x3c088908
-DATA constantsAVX2<>+464(SB)/4, $0x3c088908
-DATA constantsAVX2<>+468(SB)/4, $0x3c088908
-DATA constantsAVX2<>+472(SB)/4, $0x3c088908
-DATA constantsAVX2<>+476(SB)/4, $0x3c088908
-DATA constantsAVX2<>+480(SB)/4, $0x3c088908
-DATA constantsAVX2<>+484(SB)/4, $0x3c088908
-DATA constantsAVX2<>+488(SB)/4, $0x3c088908
-DATA constantsAVX2<>+492(SB)/4, $0x3c088908
-DATA constantsAVX2<>+496(SB)/4, $0x3c088908
-DATA constantsAVX2<>+500(SB)/4, $0x3c088908
-DATA constantsAVX2<>+504(SB)/4, $0x3c088908
-DATA constantsAVX2<>+508(SB)/4, $0x3c088908
-DATA constantsAVX2<>+512(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+516(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+520(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+524(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+528(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+532(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+536(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+540(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+544(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+548(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+552(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+556(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+560(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+564(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+568(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+572(SB)/4, $0x3d2aa9c1
-DATA constantsAVX2<>+576(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+580(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+584(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+588(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+592(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+596(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+600(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+604(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+608(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+612(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+616(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+620(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+624(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+628(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+632(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+636(SB)/4, $0x3e2aaaaa
-DATA constantsAVX2<>+640(SB)/4, $0x3f000000
-DATA constantsAVX2<>+644(SB)/4, $0x3f000000
-DATA constantsAVX2<>+648(SB)/4, $0x3f000000
-DATA constantsAVX2<>+652(SB)/4, $0x3f000000
-DATA constantsAVX2<>+656(SB)/4, $0x3f000000
-DATA constantsAVX2<>+660(SB)/4, $0x3f000000
-DATA constantsAVX2<>+664(SB)/4, $0x3f000000
-DATA constantsAVX2<>+668(SB)/4, $0x3f000000
-DATA constantsAVX2<>+672(SB)/4, $0x3f000000
-DATA constantsAVX2<>+676(SB)/4, $0x3f000000
-DATA constantsAVX2<>+680(SB)/4, $0x3f000000
-DATA constantsAVX2<>+684(SB)/4, $0x3f000000
-DATA constantsAVX2<>+688(SB)/4, $0x3f000000
-DATA constantsAVX2<>+692(SB)/4, $0x3f000000
-DATA constantsAVX2<>+696(SB)/4, $0x3f000000
-DATA constantsAVX2<>+700(SB)/4, $0x3f000000
-DATA constantsAVX2<>+704(SB)/4, $0x3f800000
-DATA constantsAVX2<>+708(SB)/4, $0x3f800000
-DATA constantsAVX2<>+712(SB)/4, $0x3f800000
-DATA constantsAVX2<>+716(SB)/4, $0x3f800000
-DATA constantsAVX2<>+720(SB)/4, $0x3f800000
-DATA constantsAVX2<>+724(SB)/4, $0x3f800000
-DATA constantsAVX2<>+728(SB)/4, $0x3f800000
-DATA constantsAVX2<>+732(SB)/4, $0x3f800000
-DATA constantsAVX2<>+736(SB)/4, $0x3f800000
-DATA constantsAVX2<>+740(SB)/4, $0x3f800000
-DATA constantsAVX2<>+744(SB)/4, $0x3f800000
-DATA constantsAVX2<>+748(SB)/4, $0x3f800000
-DATA constantsAVX2<>+752(SB)/4, $0x3f800000
-DATA constantsAVX2<>+756(SB)/4, $0x3f800000
-DATA constantsAVX2<>+760(SB)/4, $0x3f800000
-DATA constantsAVX2<>+764(SB)/4, $0x3f800000
-DATA constantsAVX2<>+768(SB)/4, $0x0000007f
-DATA constantsAVX2<>+772(SB)/4, $0x0000007f
-DATA constantsAVX2<>+776(SB)/4, $0x0000007f
-DATA constantsAVX2<>+780(SB)/4, $0x0000007f
-DATA constantsAVX2<>+784(SB)/4, $0x0000007f
-DATA constantsAVX2<>+788(SB)/4, $0x0000007f
-DATA constantsAVX2<>+792(SB)/4, $0x0000007f
-DATA constantsAVX2<>+796(SB)/4, $0x0000007f
-DATA constantsAVX2<>+800(SB)/4, $0x0000007f
-DATA constantsAVX2<>+804(SB)/4, $0x0000007f
-DATA constantsAVX2<>+808(SB)/4, $0x0000007f
-DATA constantsAVX2<>+812(SB)/4, $0x0000007f
-DATA constantsAVX2<>+816(SB)/4, $0x0000007f
-DATA constantsAVX2<>+820(SB)/4, $0x0000007f
-DATA constantsAVX2<>+824(SB)/4, $0x0000007f
-DATA constantsAVX2<>+828(SB)/4, $0x0000007f
-DATA constantsAVX2<>+832(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+836(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+840(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+844(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+848(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+852(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+856(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+860(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+864(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+868(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+872(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+876(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+880(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+884(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+888(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+892(SB)/4, $0x7fffffff
-DATA constantsAVX2<>+896(SB)/4, $0x40000000
-DATA constantsAVX2<>+900(SB)/4, $0x40000000
-DATA constantsAVX2<>+904(SB)/4, $0x40000000
-DATA constantsAVX2<>+908(SB)/4, $0x40000000
-DATA constantsAVX2<>+912(SB)/4, $0x40000000
-DATA constantsAVX2<>+916(SB)/4, $0x40000000
-DATA constantsAVX2<>+920(SB)/4, $0x40000000
-DATA constantsAVX2<>+924(SB)/4, $0x40000000
-DATA constantsAVX2<>+928(SB)/4, $0x40000000
-DATA constantsAVX2<>+932(SB)/4, $0x40000000
-DATA constantsAVX2<>+936(SB)/4, $0x40000000
-DATA constantsAVX2<>+940(SB)/4, $0x40000000
-DATA constantsAVX2<>+944(SB)/4, $0x40000000
-DATA constantsAVX2<>+948(SB)/4, $0x40000000
-DATA constantsAVX2<>+952(SB)/4, $0x40000000
-DATA constantsAVX2<>+956(SB)/4, $0x40000000
-DATA constantsAVX2<>+960(SB)/4, $0x80000000
-DATA constantsAVX2<>+964(SB)/4, $0x80000000
-DATA constantsAVX2<>+968(SB)/4, $0x80000000
-DATA constantsAVX2<>+972(SB)/4, $0x80000000
-DATA constantsAVX2<>+976(SB)/4, $0x80000000
-DATA constantsAVX2<>+980(SB)/4, $0x80000000
-DATA constantsAVX2<>+984(SB)/4, $0x80000000
-DATA constantsAVX2<>+988(SB)/4, $0x80000000
-DATA constantsAVX2<>+992(SB)/4, $0x80000000
-DATA constantsAVX2<>+996(SB)/4, $0x80000000
-DATA constantsAVX2<>+1000(SB)/4, $0x80000000
-DATA constantsAVX2<>+1004(SB)/4, $0x80000000
-DATA constantsAVX2<>+1008(SB)/4, $0x80000000
-DATA constantsAVX2<>+1012(SB)/4, $0x80000000
-DATA constantsAVX2<>+1016(SB)/4, $0x80000000
-DATA constantsAVX2<>+1020(SB)/4, $0x80000000
-DATA constantsAVX2<>+1024(SB)/4, $0xbbbaf0ea
-DATA constantsAVX2<>+1028(SB)/4, $0xbbbaf0ea
-DATA constantsAVX2<>+1032(SB)/4, $0xbbbaf0ea
-DATA constantsAVX2<>+1036(SB)/4, $0xbbbaf0ea
-DATA constantsAVX2<>+1040(SB)/4, $0xbbbaf0ea
-DATA constantsAVX2<>+1044(SB)/4, $0xbbbaf0ea
-DATA constantsAVX2<>+1048(SB)/4, $0xbbbaf0ea
-DATA constantsAVX2<>+1052(SB)/4, $0xbbbaf0ea
-DATA constantsAVX2<>+1056(SB)/4, $0xbbbaf0ea
-DATA constantsAVX2<>+1060(SB)/4, $0xbbbaf0ea
-DATA constantsAVX2<>+1064(SB)/4, $0xbbbaf0ea
-DATA constantsAVX2<>+1068(SB)/4, $0xbbbaf0ea
-DATA constantsAVX2<>+1072(SB)/4, $0xbbbaf0ea
-DATA constantsAVX2<>+1076(SB)/4, $0xbbbaf0ea
-DATA constantsAVX2<>+1080(SB)/4, $0xbbbaf0ea
-DATA constantsAVX2<>+1084(SB)/4, $0xbbbaf0ea
-DATA constantsAVX2<>+1088(SB)/4, $0x3ca9134e
-DATA constantsAVX2<>+1092(SB)/4, $0x3ca9134e
-DATA constantsAVX2<>+1096(SB)/4, $0x3ca9134e
-DATA constantsAVX2<>+1100(SB)/4, $0x3ca9134e
-DATA constantsAVX2<>+1104(SB)/4, $0x3ca9134e
-DATA constantsAVX2<>+1108(SB)/4, $0x3ca9134e
-DATA constantsAVX2<>+1112(SB)/4, $0x3ca9134e
-DATA constantsAVX2<>+1116(SB)/4, $0x3ca9134e
-DATA constantsAVX2<>+1120(SB)/4, $0x3ca9134e
-DATA constantsAVX2<>+1124(SB)/4, $0x3ca9134e
-DATA constantsAVX2<>+1128(SB)/4, $0x3ca9134e
-DATA constantsAVX2<>+1132(SB)/4, $0x3ca9134e
-DATA constantsAVX2<>+1136(SB)/4, $0x3ca9134e
-DATA constantsAVX2<>+1140(SB)/4, $0x3ca9134e
-DATA constantsAVX2<>+1144(SB)/4, $0x3ca9134e
-DATA constantsAVX2<>+1148(SB)/4, $0x3ca9134e
-DATA constantsAVX2<>+1152(SB)/4, $0xbd5c1e2d
-DATA constantsAVX2<>+1156(SB)/4, $0xbd5c1e2d
-DATA constantsAVX2<>+1160(SB)/4, $0xbd5c1e2d
-DATA constantsAVX2<>+1164(SB)/4, $0xbd5c1e2d
-DATA constantsAVX2<>+1168(SB)/4, $0xbd5c1e2d
-DATA constantsAVX2<>+1172(SB)/4, $0xbd5c1e2d
-DATA constantsAVX2<>+1176(SB)/4, $0xbd5c1e2d
-DATA constantsAVX2<>+1180(SB)/4, $0xbd5c1e2d
-DATA constantsAVX2<>+1184(SB)/4, $0xbd5c1e2d
-DATA constantsAVX2<>+1188(SB)/4, $0xbd5c1e2d
-DATA constantsAVX2<>+1192(SB)/4, $0xbd5c1e2d
-DATA constantsAVX2<>+1196(SB)/4, $0xbd5c1e2d
-DATA constantsAVX2<>+1200(SB)/4, $0xbd5c1e2d
-DATA constantsAVX2<>+1204(SB)/4, $0xbd5c1e2d
-DATA constantsAVX2<>+1208(SB)/4, $0xbd5c1e2d
-DATA constantsAVX2<>+1212(SB)/4, $0xbd5c1e2d
-DATA constantsAVX2<>+1216(SB)/4, $0x3e088393
-DATA constantsAVX2<>+1220(SB)/4, $0x3e088393
-DATA constantsAVX2<>+1224(SB)/4, $0x3e088393
-DATA constantsAVX2<>+1228(SB)/4, $0x3e088393
-DATA constantsAVX2<>+1232(SB)/4, $0x3e088393
-DATA constantsAVX2<>+1236(SB)/4, $0x3e088393
-DATA constantsAVX2<>+1240(SB)/4, $0x3e088393
-DATA constantsAVX2<>+1244(SB)/4, $0x3e088393
-DATA constantsAVX2<>+1248(SB)/4, $0x3e088393
-DATA constantsAVX2<>+1252(SB)/4, $0x3e088393
-DATA constantsAVX2<>+1256(SB)/4, $0x3e088393
-DATA constantsAVX2<>+1260(SB)/4, $0x3e088393
-DATA constantsAVX2<>+1264(SB)/4, $0x3e088393
-DATA constantsAVX2<>+1268(SB)/4, $0x3e088393
-DATA constantsAVX2<>+1272(SB)/4, $0x3e088393
-DATA constantsAVX2<>+1276(SB)/4, $0x3e088393
-DATA constantsAVX2<>+1280(SB)/4, $0xbeaaaa99
-DATA constantsAVX2<>+1284(SB)/4, $0xbeaaaa99
-DATA constantsAVX2<>+1288(SB)/4, $0xbeaaaa99
-DATA constantsAVX2<>+1292(SB)/4, $0xbeaaaa99
-DATA constantsAVX2<>+1296(SB)/4, $0xbeaaaa99
-DATA constantsAVX2<>+1300(SB)/4, $0xbeaaaa99
-DATA constantsAVX2<>+1304(SB)/4, $0xbeaaaa99
-DATA constantsAVX2<>+1308(SB)/4, $0xbeaaaa99
-DATA constantsAVX2<>+1312(SB)/4, $0xbeaaaa99
-DATA constantsAVX2<>+1316(SB)/4, $0xbeaaaa99
-DATA constantsAVX2<>+1320(SB)/4, $0xbeaaaa99
-DATA constantsAVX2<>+1324(SB)/4, $0xbeaaaa99
-DATA constantsAVX2<>+1328(SB)/4, $0xbeaaaa99
-DATA constantsAVX2<>+1332(SB)/4, $0xbeaaaa99
-DATA constantsAVX2<>+1336(SB)/4, $0xbeaaaa99
-DATA constantsAVX2<>+1340(SB)/4, $0xbeaaaa99
-DATA constantsAVX2<>+1344(SB)/4, $0x3f200000
-DATA constantsAVX2<>+1348(SB)/4, $0x3f200000
-DATA constantsAVX2<>+1352(SB)/4, $0x3f200000
-DATA constantsAVX2<>+1356(SB)/4, $0x3f200000
-DATA constantsAVX2<>+1360(SB)/4, $0x3f200000
-DATA constantsAVX2<>+1364(SB)/4, $0x3f200000
-DATA constantsAVX2<>+1368(SB)/4, $0x3f200000
-DATA constantsAVX2<>+1372(SB)/4, $0x3f200000
-DATA constantsAVX2<>+1376(SB)/4, $0x3f200000
-DATA constantsAVX2<>+1380(SB)/4, $0x3f200000
-DATA constantsAVX2<>+1384(SB)/4, $0x3f200000
-DATA constantsAVX2<>+1388(SB)/4, $0x3f200000
-DATA constantsAVX2<>+1392(SB)/4, $0x3f200000
-DATA constantsAVX2<>+1396(SB)/4, $0x3f200000
-DATA constantsAVX2<>+1400(SB)/4, $0x3f200000
-DATA constantsAVX2<>+1404(SB)/4, $0x3f200000
-DATA constantsAVX2<>+1408(SB)/4, $0xbf800000
-DATA constantsAVX2<>+1412(SB)/4, $0xbf800000
-DATA constantsAVX2<>+1416(SB)/4, $0xbf800000
-DATA constantsAVX2<>+1420(SB)/4, $0xbf800000
-DATA constantsAVX2<>+1424(SB)/4, $0xbf800000
-DATA constantsAVX2<>+1428(SB)/4, $0xbf800000
-DATA constantsAVX2<>+1432(SB)/4, $0xbf800000
-DATA constantsAVX2<>+1436(SB)/4, $0xbf800000
-DATA constantsAVX2<>+1440(SB)/4, $0xbf800000
-DATA constantsAVX2<>+1444(SB)/4, $0xbf800000
-DATA constantsAVX2<>+1448(SB)/4, $0xbf800000
-DATA constantsAVX2<>+1452(SB)/4, $0xbf800000
-DATA constantsAVX2<>+1456(SB)/4, $0xbf800000
-DATA constantsAVX2<>+1460(SB)/4, $0xbf800000
-DATA constantsAVX2<>+1464(SB)/4, $0xbf800000
-DATA constantsAVX2<>+1468(SB)/4, $0xbf800000
-DATA constantsAVX2<>+1472(SB)/4, $0x40a00000
-DATA constantsAVX2<>+1476(SB)/4, $0x40a00000
-DATA constantsAVX2<>+1480(SB)/4, $0x40a00000
-DATA constantsAVX2<>+1484(SB)/4, $0x40a00000
-DATA constantsAVX2<>+1488(SB)/4, $0x40a00000
-DATA constantsAVX2<>+1492(SB)/4, $0x40a00000
-DATA constantsAVX2<>+1496(SB)/4, $0x40a00000
-DATA constantsAVX2<>+1500(SB)/4, $0x40a00000
-DATA constantsAVX2<>+1504(SB)/4, $0x40a00000
-DATA constantsAVX2<>+1508(SB)/4, $0x40a00000
-DATA constantsAVX2<>+1512(SB)/4, $0x40a00000
-DATA constantsAVX2<>+1516(SB)/4, $0x40a00000
-DATA constantsAVX2<>+1520(SB)/4, $0x40a00000
-DATA constantsAVX2<>+1524(SB)/4, $0x40a00000
-DATA constantsAVX2<>+1528(SB)/4, $0x40a00000
-DATA constantsAVX2<>+1532(SB)/4, $0x40a00000
-DATA constantsAVX2<>+1536(SB)/4, $0xb7910000
-DATA constantsAVX2<>+1540(SB)/4, $0xb7910000
-DATA constantsAVX2<>+1544(SB)/4, $0xb7910000
-DATA constantsAVX2<>+1548(SB)/4, $0xb7910000
-DATA constantsAVX2<>+1552(SB)/4, $0xb7910000
-DATA constantsAVX2<>+1556(SB)/4, $0xb7910000
-DATA constantsAVX2<>+1560(SB)/4, $0xb7910000
-DATA constantsAVX2<>+1564(SB)/4, $0xb7910000
-DATA constantsAVX2<>+1568(SB)/4, $0xb7910000
-DATA constantsAVX2<>+1572(SB)/4, $0xb7910000
-DATA constantsAVX2<>+1576(SB)/4, $0xb7910000
-DATA constantsAVX2<>+1580(SB)/4, $0xb7910000
-DATA constantsAVX2<>+1584(SB)/4, $0xb7910000
-DATA constantsAVX2<>+1588(SB)/4, $0xb7910000
-DATA constantsAVX2<>+1592(SB)/4, $0xb7910000
-DATA constantsAVX2<>+1596(SB)/4, $0xb7910000
-DATA constantsAVX2<>+1600(SB)/4, $0x39c8e7d9
-DATA constantsAVX2<>+1604(SB)/4, $0x39c8e7d9
-DATA constantsAVX2<>+1608(SB)/4, $0x39c8e7d9
-DATA constantsAVX2<>+1612(SB)/4, $0x39c8e7d9
-DATA constantsAVX2<>+1616(SB)/4, $0x39c8e7d9
-DATA constantsAVX2<>+1620(SB)/4, $0x39c8e7d9
-DATA constantsAVX2<>+1624(SB)/4, $0x39c8e7d9
-DATA constantsAVX2<>+1628(SB)/4, $0x39c8e7d9
-DATA constantsAVX2<>+1632(SB)/4, $0x39c8e7d9
-DATA constantsAVX2<>+1636(SB)/4, $0x39c8e7d9
-DATA constantsAVX2<>+1640(SB)/4, $0x39c8e7d9
-DATA constantsAVX2<>+1644(SB)/4, $0x39c8e7d9
-DATA constantsAVX2<>+1648(SB)/4, $0x39c8e7d9
-DATA constantsAVX2<>+1652(SB)/4, $0x39c8e7d9
-DATA constantsAVX2<>+1656(SB)/4, $0x39c8e7d9
-DATA constantsAVX2<>+1660(SB)/4, $0x39c8e7d9
-DATA constantsAVX2<>+1664(SB)/4, $0xbb7e8a1c
-DATA constantsAVX2<>+1668(SB)/4, $0xbb7e8a1c
-DATA constantsAVX2<>+1672(SB)/4, $0xbb7e8a1c
-DATA constantsAVX2<>+1676(SB)/4, $0xbb7e8a1c
-DATA constantsAVX2<>+1680(SB)/4, $0xbb7e8a1c
-DATA constantsAVX2<>+1684(SB)/4, $0xbb7e8a1c
-DATA constantsAVX2<>+1688(SB)/4, $0xbb7e8a1c
-DATA constantsAVX2<>+1692(SB)/4, $0xbb7e8a1c
-DATA constantsAVX2<>+1696(SB)/4, $0xbb7e8a1c
-DATA constantsAVX2<>+1700(SB)/4, $0xbb7e8a1c
-DATA constantsAVX2<>+1704(SB)/4, $0xbb7e8a1c
-DATA constantsAVX2<>+1708(SB)/4, $0xbb7e8a1c
-DATA constantsAVX2<>+1712(SB)/4, $0xbb7e8a1c
-DATA constantsAVX2<>+1716(SB)/4, $0xbb7e8a1c
-DATA constantsAVX2<>+1720(SB)/4, $0xbb7e8a1c
-DATA constantsAVX2<>+1724(SB)/4, $0xbb7e8a1c
-DATA constantsAVX2<>+1728(SB)/4, $0x3cc6b1a1
-DATA constantsAVX2<>+1732(SB)/4, $0x3cc6b1a1
-DATA constantsAVX2<>+1736(SB)/4, $0x3cc6b1a1
-DATA constantsAVX2<>+1740(SB)/4, $0x3cc6b1a1
-DATA constantsAVX2<>+1744(SB)/4, $0x3cc6b1a1
-DATA constantsAVX2<>+1748(SB)/4, $0x3cc6b1a1
-DATA constantsAVX2<>+1752(SB)/4, $0x3cc6b1a1
-DATA constantsAVX2<>+1756(SB)/4, $0x3cc6b1a1
-DATA constantsAVX2<>+1760(SB)/4, $0x3cc6b1a1
-DATA constantsAVX2<>+1764(SB)/4, $0x3cc6b1a1
-DATA constantsAVX2<>+1768(SB)/4, $0x3cc6b1a1
-DATA constantsAVX2<>+1772(SB)/4, $0x3cc6b1a1
-DATA constantsAVX2<>+1776(SB)/4, $0x3cc6b1a1
-DATA constantsAVX2<>+1780(SB)/4, $0x3cc6b1a1
-DATA constantsAVX2<>+1784(SB)/4, $0x3cc6b1a1
-DATA constantsAVX2<>+1788(SB)/4, $0x3cc6b1a1
-DATA constantsAVX2<>+1792(SB)/4, $0xbddaae5c
-DATA constantsAVX2<>+1796(SB)/4, $0xbddaae5c
-DATA constantsAVX2<>+1800(SB)/4, $0xbddaae5c
-DATA constantsAVX2<>+1804(SB)/4, $0xbddaae5c
-DATA constantsAVX2<>+1808(SB)/4, $0xbddaae5c
-DATA constantsAVX2<>+1812(SB)/4, $0xbddaae5c
-DATA constantsAVX2<>+1816(SB)/4, $0xbddaae5c
-DATA constantsAVX2<>+1820(SB)/4, $0xbddaae5c
-DATA constantsAVX2<>+1824(SB)/4, $0xbddaae5c
-DATA constantsAVX2<>+1828(SB)/4, $0xbddaae5c
-DATA constantsAVX2<>+1832(SB)/4, $0xbddaae5c
-DATA constantsAVX2<>+1836(SB)/4, $0xbddaae5c
-DATA constantsAVX2<>+1840(SB)/4, $0xbddaae5c
-DATA constantsAVX2<>+1844(SB)/4, $0xbddaae5c
-DATA constantsAVX2<>+1848(SB)/4, $0xbddaae5c
-DATA constantsAVX2<>+1852(SB)/4, $0xbddaae5c
-DATA constantsAVX2<>+1856(SB)/4, $0xbf228550
-DATA constantsAVX2<>+1860(SB)/4, $0xbf228550
-DATA constantsAVX2<>+1864(SB)/4, $0xbf228550
-DATA constantsAVX2<>+1868(SB)/4, $0xbf228550
-DATA constantsAVX2<>+1872(SB)/4, $0xbf228550
-DATA constantsAVX2<>+1876(SB)/4, $0xbf228550
-DATA constantsAVX2<>+1880(SB)/4, $0xbf228550
-DATA constantsAVX2<>+1884(SB)/4, $0xbf228550
-DATA constantsAVX2<>+1888(SB)/4, $0xbf228550
-DATA constantsAVX2<>+1892(SB)/4, $0xbf228550
-DATA constantsAVX2<>+1896(SB)/4, $0xbf228550
-DATA constantsAVX2<>+1900(SB)/4, $0xbf228550
-DATA constantsAVX2<>+1904(SB)/4, $0xbf228550
-DATA constantsAVX2<>+1908(SB)/4, $0xbf228550
-DATA constantsAVX2<>+1912(SB)/4, $0xbf228550
-DATA constantsAVX2<>+1916(SB)/4, $0xbf228550
-DATA constantsAVX2<>+1920(SB)/4, $0xbe03ce86
-DATA constantsAVX2<>+1924(SB)/4, $0xbe03ce86
-DATA constantsAVX2<>+1928(SB)/4, $0xbe03ce86
-DATA constantsAVX2<>+1932(SB)/4, $0xbe03ce86
-DATA constantsAVX2<>+1936(SB)/4, $0xbe03ce86
-DATA constantsAVX2<>+1940(SB)/4, $0xbe03ce86
-DATA constantsAVX2<>+1944(SB)/4, $0xbe03ce86
-DATA constantsAVX2<>+1948(SB)/4, $0xbe03ce86
-DATA constantsAVX2<>+1952(SB)/4, $0xbe03ce86
-DATA constantsAVX2<>+1956(SB)/4, $0xbe03ce86
-DATA constantsAVX2<>+1960(SB)/4, $0xbe03ce86
-DATA constantsAVX2<>+1964(SB)/4, $0xbe03ce86
-DATA constantsAVX2<>+1968(SB)/4, $0xbe03ce86
-DATA constantsAVX2<>+1972(SB)/4, $0xbe03ce86
-DATA constantsAVX2<>+1976(SB)/4, $0xbe03ce86
-DATA constantsAVX2<>+1980(SB)/4, $0xbe03ce86
-DATA constantsAVX2<>+1984(SB)/4, $0xba1c7000
-DATA constantsAVX2<>+1988(SB)/4, $0xba1c7000
-DATA constantsAVX2<>+1992(SB)/4, $0xba1c7000
-DATA constantsAVX2<>+1996(SB)/4, $0xba1c7000
-DATA constantsAVX2<>+2000(SB)/4, $0xba1c7000
-DATA constantsAVX2<>+2004(SB)/4, $0xba1c7000
-DATA constantsAVX2<>+2008(SB)/4, $0xba1c7000
-DATA constantsAVX2<>+2012(SB)/4, $0xba1c7000
-DATA constantsAVX2<>+2016(SB)/4, $0xba1c7000
-DATA constantsAVX2<>+2020(SB)/4, $0xba1c7000
-DATA constantsAVX2<>+2024(SB)/4, $0xba1c7000
-DATA constantsAVX2<>+2028(SB)/4, $0xba1c7000
-DATA constantsAVX2<>+2032(SB)/4, $0xba1c7000
-DATA constantsAVX2<>+2036(SB)/4, $0xba1c7000
-DATA constantsAVX2<>+2040(SB)/4, $0xba1c7000
-DATA constantsAVX2<>+2044(SB)/4, $0xba1c7000
-DATA constantsAVX2<>+2048(SB)/4, $0x3ba38d2c
-DATA constantsAVX2<>+2052(SB)/4, $0x3ba38d2c
-DATA constantsAVX2<>+2056(SB)/4, $0x3ba38d2c
-DATA constantsAVX2<>+2060(SB)/4, $0x3ba38d2c
-DATA constantsAVX2<>+2064(SB)/4, $0x3ba38d2c
-DATA constantsAVX2<>+2068(SB)/4, $0x3ba38d2c
-DATA constantsAVX2<>+2072(SB)/4, $0x3ba38d2c
-DATA constantsAVX2<>+2076(SB)/4, $0x3ba38d2c
-DATA constantsAVX2<>+2080(SB)/4, $0x3ba38d2c
-DATA constantsAVX2<>+2084(SB)/4, $0x3ba38d2c
-DATA constantsAVX2<>+2088(SB)/4, $0x3ba38d2c
-DATA constantsAVX2<>+2092(SB)/4, $0x3ba38d2c
-DATA constantsAVX2<>+2096(SB)/4, $0x3ba38d2c
-DATA constantsAVX2<>+2100(SB)/4, $0x3ba38d2c
-DATA constantsAVX2<>+2104(SB)/4, $0x3ba38d2c
-DATA constantsAVX2<>+2108(SB)/4, $0x3ba38d2c
-DATA constantsAVX2<>+2112(SB)/4, $0xbcdb48d9
-DATA constantsAVX2<>+2116(SB)/4, $0xbcdb48d9
-DATA constantsAVX2<>+2120(SB)/4, $0xbcdb48d9
-DATA constantsAVX2<>+2124(SB)/4, $0xbcdb48d9
-DATA constantsAVX2<>+2128(SB)/4, $0xbcdb48d9
-DATA constantsAVX2<>+2132(SB)/4, $0xbcdb48d9
-DATA constantsAVX2<>+2136(SB)/4, $0xbcdb48d9
-DATA constantsAVX2<>+2140(SB)/4, $0xbcdb48d9
-DATA constantsAVX2<>+2144(SB)/4, $0xbcdb48d9
-DATA constantsAVX2<>+2148(SB)/4, $0xbcdb48d9
-DATA constantsAVX2<>+2152(SB)/4, $0xbcdb48d9
-DATA constantsAVX2<>+2156(SB)/4, $0xbcdb48d9
-DATA constantsAVX2<>+2160(SB)/4, $0xbcdb48d9
-DATA constantsAVX2<>+2164(SB)/4, $0xbcdb48d9
-DATA constantsAVX2<>+2168(SB)/4, $0xbcdb48d9
-DATA constantsAVX2<>+2172(SB)/4, $0xbcdb48d9
-DATA constantsAVX2<>+2176(SB)/4, $0x3de70e22
-DATA constantsAVX2<>+2180(SB)/4, $0x3de70e22
-DATA constantsAVX2<>+2184(SB)/4, $0x3de70e22
-DATA constantsAVX2<>+2188(SB)/4, $0x3de70e22
-DATA constantsAVX2<>+2192(SB)/4, $0x3de70e22
-DATA constantsAVX2<>+2196(SB)/4, $0x3de70e22
-DATA constantsAVX2<>+2200(SB)/4, $0x3de70e22
-DATA constantsAVX2<>+2204(SB)/4, $0x3de70e22
-DATA constantsAVX2<>+2208(SB)/4, $0x3de70e22
-DATA constantsAVX2<>+2212(SB)/4, $0x3de70e22
-DATA constantsAVX2<>+2216(SB)/4, $0x3de70e22
-DATA constantsAVX2<>+2220(SB)/4, $0x3de70e22
-DATA constantsAVX2<>+2224(SB)/4, $0x3de70e22
-DATA constantsAVX2<>+2228(SB)/4, $0x3de70e22
-DATA constantsAVX2<>+2232(SB)/4, $0x3de70e22
-DATA constantsAVX2<>+2236(SB)/4, $0x3de70e22
-DATA constantsAVX2<>+2240(SB)/4, $0xbec09380
-DATA constantsAVX2<>+2244(SB)/4, $0xbec09380
-DATA constantsAVX2<>+2248(SB)/4, $0xbec09380
-DATA constantsAVX2<>+2252(SB)/4, $0xbec09380
-DATA constantsAVX2<>+2256(SB)/4, $0xbec09380
-DATA constantsAVX2<>+2260(SB)/4, $0xbec09380
-DATA constantsAVX2<>+2264(SB)/4, $0xbec09380
-DATA constantsAVX2<>+2268(SB)/4, $0xbec09380
-DATA constantsAVX2<>+2272(SB)/4, $0xbec09380
-DATA constantsAVX2<>+2276(SB)/4, $0xbec09380
-DATA constantsAVX2<>+2280(SB)/4, $0xbec09380
-DATA constantsAVX2<>+2284(SB)/4, $0xbec09380
-DATA constantsAVX2<>+2288(SB)/4, $0xbec09380
-DATA constantsAVX2<>+2292(SB)/4, $0xbec09380
-DATA constantsAVX2<>+2296(SB)/4, $0xbec09380
-DATA constantsAVX2<>+2300(SB)/4, $0xbec09380
-DATA constantsAVX2<>+2304(SB)/4, $0x3e0375d4
-DATA constantsAVX2<>+2308(SB)/4, $0x3e0375d4
-DATA constantsAVX2<>+2312(SB)/4, $0x3e0375d4
-DATA constantsAVX2<>+2316(SB)/4, $0x3e0375d4
-DATA constantsAVX2<>+2320(SB)/4, $0x3e0375d4
-DATA constantsAVX2<>+2324(SB)/4, $0x3e0375d4
-DATA constantsAVX2<>+2328(SB)/4, $0x3e0375d4
-DATA constantsAVX2<>+2332(SB)/4, $0x3e0375d4
-DATA constantsAVX2<>+2336(SB)/4, $0x3e0375d4
-DATA constantsAVX2<>+2340(SB)/4, $0x3e0375d4
-DATA constantsAVX2<>+2344(SB)/4, $0x3e0375d4
-DATA constantsAVX2<>+2348(SB)/4, $0x3e0375d4
-DATA constantsAVX2<>+2352(SB)/4, $0x3e0375d4
-DATA constantsAVX2<>+2356(SB)/4, $0x3e0375d4
-DATA constantsAVX2<>+2360(SB)/4, $0x3e0375d4
-DATA constantsAVX2<>+2364(SB)/4, $0x3e0375d4
-DATA constantsAVX2<>+2368(SB)/4, $0x3f6d8000
-DATA constantsAVX2<>+2372(SB)/4, $0x3f6d8000
-DATA constantsAVX2<>+2376(SB)/4, $0x3f6d8000
-DATA constantsAVX2<>+2380(SB)/4, $0x3f6d8000
-DATA constantsAVX2<>+2384(SB)/4, $0x3f6d8000
-DATA constantsAVX2<>+2388(SB)/4, $0x3f6d8000
-DATA constantsAVX2<>+2392(SB)/4, $0x3f6d8000
-DATA constantsAVX2<>+2396(SB)/4, $0x3f6d8000
-DATA constantsAVX2<>+2400(SB)/4, $0x3f6d8000
-DATA constantsAVX2<>+2404(SB)/4, $0x3f6d8000
-DATA constantsAVX2<>+2408(SB)/4, $0x3f6d8000
-DATA constantsAVX2<>+2412(SB)/4, $0x3f6d8000
-DATA constantsAVX2<>+2416(SB)/4, $0x3f6d8000
-DATA constantsAVX2<>+2420(SB)/4, $0x3f6d8000
-DATA constantsAVX2<>+2424(SB)/4, $0x3f6d8000
-DATA constantsAVX2<>+2428(SB)/4, $0x3f6d8000
-DATA constantsAVX2<>+2432(SB)/4, $0xbd922279
-DATA constantsAVX2<>+2436(SB)/4, $0xbd922279
-DATA constantsAVX2<>+2440(SB)/4, $0xbd922279
-DATA constantsAVX2<>+2444(SB)/4, $0xbd922279
-DATA constantsAVX2<>+2448(SB)/4, $0xbd922279
-DATA constantsAVX2<>+2452(SB)/4, $0xbd922279
-DATA constantsAVX2<>+2456(SB)/4, $0xbd922279
-DATA constantsAVX2<>+2460(SB)/4, $0xbd922279
-DATA constantsAVX2<>+2464(SB)/4, $0xbd922279
-DATA constantsAVX2<>+2468(SB)/4, $0xbd922279
-DATA constantsAVX2<>+2472(SB)/4, $0xbd922279
-DATA constantsAVX2<>+2476(SB)/4, $0xbd922279
-DATA constantsAVX2<>+2480(SB)/4, $0xbd922279
-DATA constantsAVX2<>+2484(SB)/4, $0xbd922279
-DATA constantsAVX2<>+2488(SB)/4, $0xbd922279
-DATA constantsAVX2<>+2492(SB)/4, $0xbd922279
-DATA constantsAVX2<>+2496(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+2500(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+2504(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+2508(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+2512(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+2516(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+2520(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+2524(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+2528(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+2532(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+2536(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+2540(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+2544(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+2548(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+2552(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+2556(SB)/4, $0xbfcc422a
-DATA constantsAVX2<>+2560(SB)/4, $0x3f3504f3
-DATA constantsAVX2<>+2564(SB)/4, $0x3f3504f3
-DATA constantsAVX2<>+2568(SB)/4, $0x3f3504f3
-DATA constantsAVX2<>+2572(SB)/4, $0x3f3504f3
-DATA constantsAVX2<>+2576(SB)/4, $0x3f3504f3
-DATA constantsAVX2<>+2580(SB)/4, $0x3f3504f3
-DATA constantsAVX2<>+2584(SB)/4, $0x3f3504f3
-DATA constantsAVX2<>+2588(SB)/4, $0x3f3504f3
-DATA constantsAVX2<>+2592(SB)/4, $0x3f3504f3
-DATA constantsAVX2<>+2596(SB)/4, $0x3f3504f3
-DATA constantsAVX2<>+2600(SB)/4, $0x3f3504f3
-DATA constantsAVX2<>+2604(SB)/4, $0x3f3504f3
-DATA constantsAVX2<>+2608(SB)/4, $0x3f3504f3
-DATA constantsAVX2<>+2612(SB)/4, $0x3f3504f3
-DATA constantsAVX2<>+2616(SB)/4, $0x3f3504f3
-DATA constantsAVX2<>+2620(SB)/4, $0x3f3504f3
-DATA constantsAVX2<>+2624(SB)/4, $0x00000001
-DATA constantsAVX2<>+2628(SB)/4, $0x00000001
-DATA constantsAVX2<>+2632(SB)/4, $0x00000001
-DATA constantsAVX2<>+2636(SB)/4, $0x00000001
-DATA constantsAVX2<>+2640(SB)/4, $0x00000001
-DATA constantsAVX2<>+2644(SB)/4, $0x00000001
-DATA constantsAVX2<>+2648(SB)/4, $0x00000001
-DATA constantsAVX2<>+2652(SB)/4, $0x00000001
-DATA constantsAVX2<>+2656(SB)/4, $0x00000001
-DATA constantsAVX2<>+2660(SB)/4, $0x00000001
-DATA constantsAVX2<>+2664(SB)/4, $0x00000001
-DATA constantsAVX2<>+2668(SB)/4, $0x00000001
-DATA constantsAVX2<>+2672(SB)/4, $0x00000001
-DATA constantsAVX2<>+2676(SB)/4, $0x00000001
-DATA constantsAVX2<>+2680(SB)/4, $0x00000001
-DATA constantsAVX2<>+2684(SB)/4, $0x00000001
-DATA constantsAVX2<>+2688(SB)/4, $0x00007fff
-DATA constantsAVX2<>+2692(SB)/4, $0x00007fff
-DATA constantsAVX2<>+2696(SB)/4, $0x00007fff
-DATA constantsAVX2<>+2700(SB)/4, $0x00007fff
-DATA constantsAVX2<>+2704(SB)/4, $0x00007fff
-DATA constantsAVX2<>+2708(SB)/4, $0x00007fff
-DATA constantsAVX2<>+2712(SB)/4, $0x00007fff
-DATA constantsAVX2<>+2716(SB)/4, $0x00007fff
-DATA constantsAVX2<>+2720(SB)/4, $0x00007fff
-DATA constantsAVX2<>+2724(SB)/4, $0x00007fff
-DATA constantsAVX2<>+2728(SB)/4, $0x00007fff
-DATA constantsAVX2<>+2732(SB)/4, $0x00007fff
-DATA constantsAVX2<>+2736(SB)/4, $0x00007fff
-DATA constantsAVX2<>+2740(SB)/4, $0x00007fff
-DATA constantsAVX2<>+2744(SB)/4, $0x00007fff
-DATA constantsAVX2<>+2748(SB)/4, $0x00007fff
-DATA constantsAVX2<>+2752(SB)/4, $0x00800000
-DATA constantsAVX2<>+2756(SB)/4, $0x00800000
-DATA constantsAVX2<>+2760(SB)/4, $0x00800000
-DATA constantsAVX2<>+2764(SB)/4, $0x00800000
-DATA constantsAVX2<>+2768(SB)/4, $0x00800000
-DATA constantsAVX2<>+2772(SB)/4, $0x00800000
-DATA constantsAVX2<>+2776(SB)/4, $0x00800000
-DATA constantsAVX2<>+2780(SB)/4, $0x00800000
-DATA constantsAVX2<>+2784(SB)/4, $0x00800000
-DATA constantsAVX2<>+2788(SB)/4, $0x00800000
-DATA constantsAVX2<>+2792(SB)/4, $0x00800000
-DATA constantsAVX2<>+2796(SB)/4, $0x00800000
-DATA constantsAVX2<>+2800(SB)/4, $0x00800000
-DATA constantsAVX2<>+2804(SB)/4, $0x00800000
-DATA constantsAVX2<>+2808(SB)/4, $0x00800000
-DATA constantsAVX2<>+2812(SB)/4, $0x00800000
-DATA constantsAVX2<>+2816(SB)/4, $0x7f800000
-DATA constantsAVX2<>+2820(SB)/4, $0x7f800000
-DATA constantsAVX2<>+2824(SB)/4, $0x7f800000
-DATA constantsAVX2<>+2828(SB)/4, $0x7f800000
-DATA constantsAVX2<>+2832(SB)/4, $0x7f800000
-DATA constantsAVX2<>+2836(SB)/4, $0x7f800000
-DATA constantsAVX2<>+2840(SB)/4, $0x7f800000
-DATA constantsAVX2<>+2844(SB)/4, $0x7f800000
-DATA constantsAVX2<>+2848(SB)/4, $0x7f800000
-DATA constantsAVX2<>+2852(SB)/4, $0x7f800000
-DATA constantsAVX2<>+2856(SB)/4, $0x7f800000
-DATA constantsAVX2<>+2860(SB)/4, $0x7f800000
-DATA constantsAVX2<>+2864(SB)/4, $0x7f800000
-DATA constantsAVX2<>+2868(SB)/4, $0x7f800000
-DATA constantsAVX2<>+2872(SB)/4, $0x7f800000
-DATA constantsAVX2<>+2876(SB)/4, $0x7f800000
-DATA constantsAVX2<>+2880(SB)/4, $0xffff0000
-DATA constantsAVX2<>+2884(SB)/4, $0xffff0000
-DATA constantsAVX2<>+2888(SB)/4, $0xffff0000
-DATA constantsAVX2<>+2892(SB)/4, $0xffff0000
-DATA constantsAVX2<>+2896(SB)/4, $0xffff0000
-DATA constantsAVX2<>+2900(SB)/4, $0xffff0000
-DATA constantsAVX2<>+2904(SB)/4, $0xffff0000
-DATA constantsAVX2<>+2908(SB)/4, $0xffff0000
-DATA constantsAVX2<>+2912(SB)/4, $0xffff0000
-DATA constantsAVX2<>+2916(SB)/4, $0xffff0000
-DATA constantsAVX2<>+2920(SB)/4, $0xffff0000
-DATA constantsAVX2<>+2924(SB)/4, $0xffff0000
-DATA constantsAVX2<>+2928(SB)/4, $0xffff0000
-DATA constantsAVX2<>+2932(SB)/4, $0xffff0000
-DATA constantsAVX2<>+2936(SB)/4, $0xffff0000
-DATA constantsAVX2<>+2940(SB)/4, $0xffff0000
-DATA constantsAVX2<>+2944(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2948(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2952(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2956(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2960(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2964(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2968(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2972(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2976(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2980(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2984(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2988(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2992(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+2996(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+3000(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+3004(SB)/4, $0x3e5b33b6
-DATA constantsAVX2<>+3008(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+3012(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+3016(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+3020(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+3024(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+3028(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+3032(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+3036(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+3040(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+3044(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+3048(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+3052(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+3056(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+3060(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+3064(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+3068(SB)/4, $0x3fcc422a
-DATA constantsAVX2<>+3072(SB)/4, $0xbf000000
-DATA constantsAVX2<>+3076(SB)/4, $0xbf000000
-DATA constantsAVX2<>+3080(SB)/4, $0xbf000000
-DATA constantsAVX2<>+3084(SB)/4, $0xbf000000
-DATA constantsAVX2<>+3088(SB)/4, $0xbf000000
-DATA constantsAVX2<>+3092(SB)/4, $0xbf000000
-DATA constantsAVX2<>+3096(SB)/4, $0xbf000000
-DATA constantsAVX2<>+3100(SB)/4, $0xbf000000
-DATA constantsAVX2<>+3104(SB)/4, $0xbf000000
-DATA constantsAVX2<>+3108(SB)/4, $0xbf000000
-DATA constantsAVX2<>+3112(SB)/4, $0xbf000000
-DATA constantsAVX2<>+3116(SB)/4, $0xbf000000
-DATA constantsAVX2<>+3120(SB)/4, $0xbf000000
-DATA constantsAVX2<>+3124(SB)/4, $0xbf000000
-DATA constantsAVX2<>+3128(SB)/4, $0xbf000000
-DATA constantsAVX2<>+3132(SB)/4, $0xbf000000
-DATA constantsAVX2<>+3136(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+3140(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+3144(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+3148(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+3152(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+3156(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+3160(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+3164(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+3168(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+3172(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+3176(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+3180(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+3184(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+3188(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+3192(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+3196(SB)/4, $0x3ecc422a
-DATA constantsAVX2<>+3200(SB)/4, $0xff800000
-DATA constantsAVX2<>+3204(SB)/4, $0xff800000
-DATA constantsAVX2<>+3208(SB)/4, $0xff800000
-DATA constantsAVX2<>+3212(SB)/4, $0xff800000
-DATA constantsAVX2<>+3216(SB)/4, $0xff800000
-DATA constantsAVX2<>+3220(SB)/4, $0xff800000
-DATA constantsAVX2<>+3224(SB)/4, $0xff800000
-DATA constantsAVX2<>+3228(SB)/4, $0xff800000
-DATA constantsAVX2<>+3232(SB)/4, $0xff800000
-DATA constantsAVX2<>+3236(SB)/4, $0xff800000
-DATA constantsAVX2<>+3240(SB)/4, $0xff800000
-DATA constantsAVX2<>+3244(SB)/4, $0xff800000
-DATA constantsAVX2<>+3248(SB)/4, $0xff800000
-DATA constantsAVX2<>+3252(SB)/4, $0xff800000
-DATA constantsAVX2<>+3256(SB)/4, $0xff800000
-DATA constantsAVX2<>+3260(SB)/4, $0xff800000
-DATA constantsAVX2<>+3264(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3268(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3272(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3276(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3280(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3284(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3288(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3292(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3296(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3300(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3304(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3308(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3312(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3316(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3320(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3324(SB)/4, $0xc3200000
-DATA constantsAVX2<>+3328(SB)/4, $0x43020000
-DATA constantsAVX2<>+3332(SB)/4, $0x43020000
-DATA constantsAVX2<>+3336(SB)/4, $0x43020000
-DATA constantsAVX2<>+3340(SB)/4, $0x43020000
-DATA constantsAVX2<>+3344(SB)/4, $0x43020000
-DATA constantsAVX2<>+3348(SB)/4, $0x43020000
-DATA constantsAVX2<>+3352(SB)/4, $0x43020000
-DATA constantsAVX2<>+3356(SB)/4, $0x43020000
-DATA constantsAVX2<>+3360(SB)/4, $0x43020000
-DATA constantsAVX2<>+3364(SB)/4, $0x43020000
-DATA constantsAVX2<>+3368(SB)/4, $0x43020000
-DATA constantsAVX2<>+3372(SB)/4, $0x43020000
-DATA constantsAVX2<>+3376(SB)/4, $0x43020000
-DATA constantsAVX2<>+3380(SB)/4, $0x43020000
-DATA constantsAVX2<>+3384(SB)/4, $0x43020000
-DATA constantsAVX2<>+3388(SB)/4, $0x43020000
-DATA constantsAVX2<>+3392(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3396(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3400(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3404(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3408(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3412(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3416(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3420(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3424(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3428(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3432(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3436(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3440(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3444(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3448(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3452(SB)/4, $0x3af4ba7d
-DATA constantsAVX2<>+3456(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3460(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3464(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3468(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3472(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3476(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3480(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3484(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3488(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3492(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3496(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3500(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3504(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3508(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3512(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3516(SB)/4, $0x3c13bc2b
-DATA constantsAVX2<>+3520(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3524(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3528(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3532(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3536(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3540(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3544(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3548(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3552(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3556(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3560(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3564(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3568(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3572(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3576(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3580(SB)/4, $0x3d648e73
-DATA constantsAVX2<>+3584(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3588(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3592(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3596(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3600(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3604(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3608(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3612(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3616(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3620(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3624(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3628(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3632(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3636(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3640(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3644(SB)/4, $0x3e75edab
-DATA constantsAVX2<>+3648(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3652(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3656(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3660(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3664(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3668(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3672(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3676(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3680(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3684(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3688(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3692(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3696(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3700(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3704(SB)/4, $0x3f31725d
-DATA constantsAVX2<>+3708(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+320(SB)/4, $0x3ab5121a
+DATA constantsAVX2<>+324(SB)/4, $0x3ab5121a
+DATA constantsAVX2<>+328(SB)/4, $0x3ab5121a
+DATA constantsAVX2<>+332(SB)/4, $0x3ab5121a
+DATA constantsAVX2<>+336(SB)/4, $0x3ab5121a
+DATA constantsAVX2<>+340(SB)/4, $0x3ab5121a
+DATA constantsAVX2<>+344(SB)/4, $0x3ab5121a
+DATA constantsAVX2<>+348(SB)/4, $0x3ab5121a
+DATA constantsAVX2<>+352(SB)/4, $0x3ab5121a
+DATA constantsAVX2<>+356(SB)/4, $0x3ab5121a
+DATA constantsAVX2<>+360(SB)/4, $0x3ab5121a
+DATA constantsAVX2<>+364(SB)/4, $0x3ab5121a
+DATA constantsAVX2<>+368(SB)/4, $0x3ab5121a
+DATA constantsAVX2<>+372(SB)/4, $0x3ab5121a
+DATA constantsAVX2<>+376(SB)/4, $0x3ab5121a
+DATA constantsAVX2<>+380(SB)/4, $0x3ab5121a
+DATA constantsAVX2<>+384(SB)/4, $0x3c091cf1
+DATA constantsAVX2<>+388(SB)/4, $0x3c091cf1
+DATA constantsAVX2<>+392(SB)/4, $0x3c091cf1
+DATA constantsAVX2<>+396(SB)/4, $0x3c091cf1
+DATA constantsAVX2<>+400(SB)/4, $0x3c091cf1
+DATA constantsAVX2<>+404(SB)/4, $0x3c091cf1
+DATA constantsAVX2<>+408(SB)/4, $0x3c091cf1
+DATA constantsAVX2<>+412(SB)/4, $0x3c091cf1
+DATA constantsAVX2<>+416(SB)/4, $0x3c091cf1
+DATA constantsAVX2<>+420(SB)/4, $0x3c091cf1
+DATA constantsAVX2<>+424(SB)/4, $0x3c091cf1
+DATA constantsAVX2<>+428(SB)/4, $0x3c091cf1
+DATA constantsAVX2<>+432(SB)/4, $0x3c091cf1
+DATA constantsAVX2<>+436(SB)/4, $0x3c091cf1
+DATA constantsAVX2<>+440(SB)/4, $0x3c091cf1
+DATA constantsAVX2<>+444(SB)/4, $0x3c091cf1
+DATA constantsAVX2<>+448(SB)/4, $0x3d2aac79
+DATA constantsAVX2<>+452(SB)/4, $0x3d2aac79
+DATA constantsAVX2<>+456(SB)/4, $0x3d2aac79
+DATA constantsAVX2<>+460(SB)/4, $0x3d2aac79
+DATA constantsAVX2<>+464(SB)/4, $0x3d2aac79
+DATA constantsAVX2<>+468(SB)/4, $0x3d2aac79
+DATA constantsAVX2<>+472(SB)/4, $0x3d2aac79
+DATA constantsAVX2<>+476(SB)/4, $0x3d2aac79
+DATA constantsAVX2<>+480(SB)/4, $0x3d2aac79
+DATA constantsAVX2<>+484(SB)/4, $0x3d2aac79
+DATA constantsAVX2<>+488(SB)/4, $0x3d2aac79
+DATA constantsAVX2<>+492(SB)/4, $0x3d2aac79
+DATA constantsAVX2<>+496(SB)/4, $0x3d2aac79
+DATA constantsAVX2<>+500(SB)/4, $0x3d2aac79
+DATA constantsAVX2<>+504(SB)/4, $0x3d2aac79
+DATA constantsAVX2<>+508(SB)/4, $0x3d2aac79
+DATA constantsAVX2<>+512(SB)/4, $0x3e2aaa49
+DATA constantsAVX2<>+516(SB)/4, $0x3e2aaa49
+DATA constantsAVX2<>+520(SB)/4, $0x3e2aaa49
+DATA constantsAVX2<>+524(SB)/4, $0x3e2aaa49
+DATA constantsAVX2<>+528(SB)/4, $0x3e2aaa49
+DATA constantsAVX2<>+532(SB)/4, $0x3e2aaa49
+DATA constantsAVX2<>+536(SB)/4, $0x3e2aaa49
+DATA constantsAVX2<>+540(SB)/4, $0x3e2aaa49
+DATA constantsAVX2<>+544(SB)/4, $0x3e2aaa49
+DATA constantsAVX2<>+548(SB)/4, $0x3e2aaa49
+DATA constantsAVX2<>+552(SB)/4, $0x3e2aaa49
+DATA constantsAVX2<>+556(SB)/4, $0x3e2aaa49
+DATA constantsAVX2<>+560(SB)/4, $0x3e2aaa49
+DATA constantsAVX2<>+564(SB)/4, $0x3e2aaa49
+DATA constantsAVX2<>+568(SB)/4, $0x3e2aaa49
+DATA constantsAVX2<>+572(SB)/4, $0x3e2aaa49
+DATA constantsAVX2<>+576(SB)/4, $0x3efffffe
+DATA constantsAVX2<>+580(SB)/4, $0x3efffffe
+DATA constantsAVX2<>+584(SB)/4, $0x3efffffe
+DATA constantsAVX2<>+588(SB)/4, $0x3efffffe
+DATA constantsAVX2<>+592(SB)/4, $0x3efffffe
+DATA constantsAVX2<>+596(SB)/4, $0x3efffffe
+DATA constantsAVX2<>+600(SB)/4, $0x3efffffe
+DATA constantsAVX2<>+604(SB)/4, $0x3efffffe
+DATA constantsAVX2<>+608(SB)/4, $0x3efffffe
+DATA constantsAVX2<>+612(SB)/4, $0x3efffffe
+DATA constantsAVX2<>+616(SB)/4, $0x3efffffe
+DATA constantsAVX2<>+620(SB)/4, $0x3efffffe
+DATA constantsAVX2<>+624(SB)/4, $0x3efffffe
+DATA constantsAVX2<>+628(SB)/4, $0x3efffffe
+DATA constantsAVX2<>+632(SB)/4, $0x3efffffe
+DATA constantsAVX2<>+636(SB)/4, $0x3efffffe
+DATA constantsAVX2<>+640(SB)/4, $0x3f800000
+DATA constantsAVX2<>+644(SB)/4, $0x3f800000
+DATA constantsAVX2<>+648(SB)/4, $0x3f800000
+DATA constantsAVX2<>+652(SB)/4, $0x3f800000
+DATA constantsAVX2<>+656(SB)/4, $0x3f800000
+DATA constantsAVX2<>+660(SB)/4, $0x3f800000
+DATA constantsAVX2<>+664(SB)/4, $0x3f800000
+DATA constantsAVX2<>+668(SB)/4, $0x3f800000
+DATA constantsAVX2<>+672(SB)/4, $0x3f800000
+DATA constantsAVX2<>+676(SB)/4, $0x3f800000
+DATA constantsAVX2<>+680(SB)/4, $0x3f800000
+DATA constantsAVX2<>+684(SB)/4, $0x3f800000
+DATA constantsAVX2<>+688(SB)/4, $0x3f800000
+DATA constantsAVX2<>+692(SB)/4, $0x3f800000
+DATA constantsAVX2<>+696(SB)/4, $0x3f800000
+DATA constantsAVX2<>+700(SB)/4, $0x3f800000
+DATA constantsAVX2<>+704(SB)/4, $0x0000007f
+DATA constantsAVX2<>+708(SB)/4, $0x0000007f
+DATA constantsAVX2<>+712(SB)/4, $0x0000007f
+DATA constantsAVX2<>+716(SB)/4, $0x0000007f
+DATA constantsAVX2<>+720(SB)/4, $0x0000007f
+DATA constantsAVX2<>+724(SB)/4, $0x0000007f
+DATA constantsAVX2<>+728(SB)/4, $0x0000007f
+DATA constantsAVX2<>+732(SB)/4, $0x0000007f
+DATA constantsAVX2<>+736(SB)/4, $0x0000007f
+DATA constantsAVX2<>+740(SB)/4, $0x0000007f
+DATA constantsAVX2<>+744(SB)/4, $0x0000007f
+DATA constantsAVX2<>+748(SB)/4, $0x0000007f
+DATA constantsAVX2<>+752(SB)/4, $0x0000007f
+DATA constantsAVX2<>+756(SB)/4, $0x0000007f
+DATA constantsAVX2<>+760(SB)/4, $0x0000007f
+DATA constantsAVX2<>+764(SB)/4, $0x0000007f
+DATA constantsAVX2<>+768(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+772(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+776(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+780(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+784(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+788(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+792(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+796(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+800(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+804(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+808(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+812(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+816(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+820(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+824(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+828(SB)/4, $0x7fffffff
+DATA constantsAVX2<>+832(SB)/4, $0x40000000
+DATA constantsAVX2<>+836(SB)/4, $0x40000000
+DATA constantsAVX2<>+840(SB)/4, $0x40000000
+DATA constantsAVX2<>+844(SB)/4, $0x40000000
+DATA constantsAVX2<>+848(SB)/4, $0x40000000
+DATA constantsAVX2<>+852(SB)/4, $0x40000000
+DATA constantsAVX2<>+856(SB)/4, $0x40000000
+DATA constantsAVX2<>+860(SB)/4, $0x40000000
+DATA constantsAVX2<>+864(SB)/4, $0x40000000
+DATA constantsAVX2<>+868(SB)/4, $0x40000000
+DATA constantsAVX2<>+872(SB)/4, $0x40000000
+DATA constantsAVX2<>+876(SB)/4, $0x40000000
+DATA constantsAVX2<>+880(SB)/4, $0x40000000
+DATA constantsAVX2<>+884(SB)/4, $0x40000000
+DATA constantsAVX2<>+888(SB)/4, $0x40000000
+DATA constantsAVX2<>+892(SB)/4, $0x40000000
+DATA constantsAVX2<>+896(SB)/4, $0x80000000
+DATA constantsAVX2<>+900(SB)/4, $0x80000000
+DATA constantsAVX2<>+904(SB)/4, $0x80000000
+DATA constantsAVX2<>+908(SB)/4, $0x80000000
+DATA constantsAVX2<>+912(SB)/4, $0x80000000
+DATA constantsAVX2<>+916(SB)/4, $0x80000000
+DATA constantsAVX2<>+920(SB)/4, $0x80000000
+DATA constantsAVX2<>+924(SB)/4, $0x80000000
+DATA constantsAVX2<>+928(SB)/4, $0x80000000
+DATA constantsAVX2<>+932(SB)/4, $0x80000000
+DATA constantsAVX2<>+936(SB)/4, $0x80000000
+DATA constantsAVX2<>+940(SB)/4, $0x80000000
+DATA constantsAVX2<>+944(SB)/4, $0x80000000
+DATA constantsAVX2<>+948(SB)/4, $0x80000000
+DATA constantsAVX2<>+952(SB)/4, $0x80000000
+DATA constantsAVX2<>+956(SB)/4, $0x80000000
+DATA constantsAVX2<>+960(SB)/4, $0xbbbaf0ea
+DATA constantsAVX2<>+964(SB)/4, $0xbbbaf0ea
+DATA constantsAVX2<>+968(SB)/4, $0xbbbaf0ea
+DATA constantsAVX2<>+972(SB)/4, $0xbbbaf0ea
+DATA constantsAVX2<>+976(SB)/4, $0xbbbaf0ea
+DATA constantsAVX2<>+980(SB)/4, $0xbbbaf0ea
+DATA constantsAVX2<>+984(SB)/4, $0xbbbaf0ea
+DATA constantsAVX2<>+988(SB)/4, $0xbbbaf0ea
+DATA constantsAVX2<>+992(SB)/4, $0xbbbaf0ea
+DATA constantsAVX2<>+996(SB)/4, $0xbbbaf0ea
+DATA constantsAVX2<>+1000(SB)/4, $0xbbbaf0ea
+DATA constantsAVX2<>+1004(SB)/4, $0xbbbaf0ea
+DATA constantsAVX2<>+1008(SB)/4, $0xbbbaf0ea
+DATA constantsAVX2<>+1012(SB)/4, $0xbbbaf0ea
+DATA constantsAVX2<>+1016(SB)/4, $0xbbbaf0ea
+DATA constantsAVX2<>+1020(SB)/4, $0xbbbaf0ea
+DATA constantsAVX2<>+1024(SB)/4, $0x3ca9134e
+DATA constantsAVX2<>+1028(SB)/4, $0x3ca9134e
+DATA constantsAVX2<>+1032(SB)/4, $0x3ca9134e
+DATA constantsAVX2<>+1036(SB)/4, $0x3ca9134e
+DATA constantsAVX2<>+1040(SB)/4, $0x3ca9134e
+DATA constantsAVX2<>+1044(SB)/4, $0x3ca9134e
+DATA constantsAVX2<>+1048(SB)/4, $0x3ca9134e
+DATA constantsAVX2<>+1052(SB)/4, $0x3ca9134e
+DATA constantsAVX2<>+1056(SB)/4, $0x3ca9134e
+DATA constantsAVX2<>+1060(SB)/4, $0x3ca9134e
+DATA constantsAVX2<>+1064(SB)/4, $0x3ca9134e
+DATA constantsAVX2<>+1068(SB)/4, $0x3ca9134e
+DATA constantsAVX2<>+1072(SB)/4, $0x3ca9134e
+DATA constantsAVX2<>+1076(SB)/4, $0x3ca9134e
+DATA constantsAVX2<>+1080(SB)/4, $0x3ca9134e
+DATA constantsAVX2<>+1084(SB)/4, $0x3ca9134e
+DATA constantsAVX2<>+1088(SB)/4, $0xbd5c1e2d
+DATA constantsAVX2<>+1092(SB)/4, $0xbd5c1e2d
+DATA constantsAVX2<>+1096(SB)/4, $0xbd5c1e2d
+DATA constantsAVX2<>+1100(SB)/4, $0xbd5c1e2d
+DATA constantsAVX2<>+1104(SB)/4, $0xbd5c1e2d
+DATA constantsAVX2<>+1108(SB)/4, $0xbd5c1e2d
+DATA constantsAVX2<>+1112(SB)/4, $0xbd5c1e2d
+DATA constantsAVX2<>+1116(SB)/4, $0xbd5c1e2d
+DATA constantsAVX2<>+1120(SB)/4, $0xbd5c1e2d
+DATA constantsAVX2<>+1124(SB)/4, $0xbd5c1e2d
+DATA constantsAVX2<>+1128(SB)/4, $0xbd5c1e2d
+DATA constantsAVX2<>+1132(SB)/4, $0xbd5c1e2d
+DATA constantsAVX2<>+1136(SB)/4, $0xbd5c1e2d
+DATA constantsAVX2<>+1140(SB)/4, $0xbd5c1e2d
+DATA constantsAVX2<>+1144(SB)/4, $0xbd5c1e2d
+DATA constantsAVX2<>+1148(SB)/4, $0xbd5c1e2d
+DATA constantsAVX2<>+1152(SB)/4, $0x3e088393
+DATA constantsAVX2<>+1156(SB)/4, $0x3e088393
+DATA constantsAVX2<>+1160(SB)/4, $0x3e088393
+DATA constantsAVX2<>+1164(SB)/4, $0x3e088393
+DATA constantsAVX2<>+1168(SB)/4, $0x3e088393
+DATA constantsAVX2<>+1172(SB)/4, $0x3e088393
+DATA constantsAVX2<>+1176(SB)/4, $0x3e088393
+DATA constantsAVX2<>+1180(SB)/4, $0x3e088393
+DATA constantsAVX2<>+1184(SB)/4, $0x3e088393
+DATA constantsAVX2<>+1188(SB)/4, $0x3e088393
+DATA constantsAVX2<>+1192(SB)/4, $0x3e088393
+DATA constantsAVX2<>+1196(SB)/4, $0x3e088393
+DATA constantsAVX2<>+1200(SB)/4, $0x3e088393
+DATA constantsAVX2<>+1204(SB)/4, $0x3e088393
+DATA constantsAVX2<>+1208(SB)/4, $0x3e088393
+DATA constantsAVX2<>+1212(SB)/4, $0x3e088393
+DATA constantsAVX2<>+1216(SB)/4, $0xbeaaaa99
+DATA constantsAVX2<>+1220(SB)/4, $0xbeaaaa99
+DATA constantsAVX2<>+1224(SB)/4, $0xbeaaaa99
+DATA constantsAVX2<>+1228(SB)/4, $0xbeaaaa99
+DATA constantsAVX2<>+1232(SB)/4, $0xbeaaaa99
+DATA constantsAVX2<>+1236(SB)/4, $0xbeaaaa99
+DATA constantsAVX2<>+1240(SB)/4, $0xbeaaaa99
+DATA constantsAVX2<>+1244(SB)/4, $0xbeaaaa99
+DATA constantsAVX2<>+1248(SB)/4, $0xbeaaaa99
+DATA constantsAVX2<>+1252(SB)/4, $0xbeaaaa99
+DATA constantsAVX2<>+1256(SB)/4, $0xbeaaaa99
+DATA constantsAVX2<>+1260(SB)/4, $0xbeaaaa99
+DATA constantsAVX2<>+1264(SB)/4, $0xbeaaaa99
+DATA constantsAVX2<>+1268(SB)/4, $0xbeaaaa99
+DATA constantsAVX2<>+1272(SB)/4, $0xbeaaaa99
+DATA constantsAVX2<>+1276(SB)/4, $0xbeaaaa99
+DATA constantsAVX2<>+1280(SB)/4, $0x3f200000
+DATA constantsAVX2<>+1284(SB)/4, $0x3f200000
+DATA constantsAVX2<>+1288(SB)/4, $0x3f200000
+DATA constantsAVX2<>+1292(SB)/4, $0x3f200000
+DATA constantsAVX2<>+1296(SB)/4, $0x3f200000
+DATA constantsAVX2<>+1300(SB)/4, $0x3f200000
+DATA constantsAVX2<>+1304(SB)/4, $0x3f200000
+DATA constantsAVX2<>+1308(SB)/4, $0x3f200000
+DATA constantsAVX2<>+1312(SB)/4, $0x3f200000
+DATA constantsAVX2<>+1316(SB)/4, $0x3f200000
+DATA constantsAVX2<>+1320(SB)/4, $0x3f200000
+DATA constantsAVX2<>+1324(SB)/4, $0x3f200000
+DATA constantsAVX2<>+1328(SB)/4, $0x3f200000
+DATA constantsAVX2<>+1332(SB)/4, $0x3f200000
+DATA constantsAVX2<>+1336(SB)/4, $0x3f200000
+DATA constantsAVX2<>+1340(SB)/4, $0x3f200000
+DATA constantsAVX2<>+1344(SB)/4, $0xbf800000
+DATA constantsAVX2<>+1348(SB)/4, $0xbf800000
+DATA constantsAVX2<>+1352(SB)/4, $0xbf800000
+DATA constantsAVX2<>+1356(SB)/4, $0xbf800000
+DATA constantsAVX2<>+1360(SB)/4, $0xbf800000
+DATA constantsAVX2<>+1364(SB)/4, $0xbf800000
+DATA constantsAVX2<>+1368(SB)/4, $0xbf800000
+DATA constantsAVX2<>+1372(SB)/4, $0xbf800000
+DATA constantsAVX2<>+1376(SB)/4, $0xbf800000
+DATA constantsAVX2<>+1380(SB)/4, $0xbf800000
+DATA constantsAVX2<>+1384(SB)/4, $0xbf800000
+DATA constantsAVX2<>+1388(SB)/4, $0xbf800000
+DATA constantsAVX2<>+1392(SB)/4, $0xbf800000
+DATA constantsAVX2<>+1396(SB)/4, $0xbf800000
+DATA constantsAVX2<>+1400(SB)/4, $0xbf800000
+DATA constantsAVX2<>+1404(SB)/4, $0xbf800000
+DATA constantsAVX2<>+1408(SB)/4, $0x40a00000
+DATA constantsAVX2<>+1412(SB)/4, $0x40a00000
+DATA constantsAVX2<>+1416(SB)/4, $0x40a00000
+DATA constantsAVX2<>+1420(SB)/4, $0x40a00000
+DATA constantsAVX2<>+1424(SB)/4, $0x40a00000
+DATA constantsAVX2<>+1428(SB)/4, $0x40a00000
+DATA constantsAVX2<>+1432(SB)/4, $0x40a00000
+DATA constantsAVX2<>+1436(SB)/4, $0x40a00000
+DATA constantsAVX2<>+1440(SB)/4, $0x40a00000
+DATA constantsAVX2<>+1444(SB)/4, $0x40a00000
+DATA constantsAVX2<>+1448(SB)/4, $0x40a00000
+DATA constantsAVX2<>+1452(SB)/4, $0x40a00000
+DATA constantsAVX2<>+1456(SB)/4, $0x40a00000
+DATA constantsAVX2<>+1460(SB)/4, $0x40a00000
+DATA constantsAVX2<>+1464(SB)/4, $0x40a00000
+DATA constantsAVX2<>+1468(SB)/4, $0x40a00000
+DATA constantsAVX2<>+1472(SB)/4, $0xb7910000
+DATA constantsAVX2<>+1476(SB)/4, $0xb7910000
+DATA constantsAVX2<>+1480(SB)/4, $0xb7910000
+DATA constantsAVX2<>+1484(SB)/4, $0xb7910000
+DATA constantsAVX2<>+1488(SB)/4, $0xb7910000
+DATA constantsAVX2<>+1492(SB)/4, $0xb7910000
+DATA constantsAVX2<>+1496(SB)/4, $0xb7910000
+DATA constantsAVX2<>+1500(SB)/4, $0xb7910000
+DATA constantsAVX2<>+1504(SB)/4, $0xb7910000
+DATA constantsAVX2<>+1508(SB)/4, $0xb7910000
+DATA constantsAVX2<>+1512(SB)/4, $0xb7910000
+DATA constantsAVX2<>+1516(SB)/4, $0xb7910000
+DATA constantsAVX2<>+1520(SB)/4, $0xb7910000
+DATA constantsAVX2<>+1524(SB)/4, $0xb7910000
+DATA constantsAVX2<>+1528(SB)/4, $0xb7910000
+DATA constantsAVX2<>+1532(SB)/4, $0xb7910000
+DATA constantsAVX2<>+1536(SB)/4, $0x39c8e7d9
+DATA constantsAVX2<>+1540(SB)/4, $0x39c8e7d9
+DATA constantsAVX2<>+1544(SB)/4, $0x39c8e7d9
+DATA constantsAVX2<>+1548(SB)/4, $0x39c8e7d9
+DATA constantsAVX2<>+1552(SB)/4, $0x39c8e7d9
+DATA constantsAVX2<>+1556(SB)/4, $0x39c8e7d9
+DATA constantsAVX2<>+1560(SB)/4, $0x39c8e7d9
+DATA constantsAVX2<>+1564(SB)/4, $0x39c8e7d9
+DATA constantsAVX2<>+1568(SB)/4, $0x39c8e7d9
+DATA constantsAVX2<>+1572(SB)/4, $0x39c8e7d9
+DATA constantsAVX2<>+1576(SB)/4, $0x39c8e7d9
+DATA constantsAVX2<>+1580(SB)/4, $0x39c8e7d9
+DATA constantsAVX2<>+1584(SB)/4, $0x39c8e7d9
+DATA constantsAVX2<>+1588(SB)/4, $0x39c8e7d9
+DATA constantsAVX2<>+1592(SB)/4, $0x39c8e7d9
+DATA constantsAVX2<>+1596(SB)/4, $0x39c8e7d9
+DATA constantsAVX2<>+1600(SB)/4, $0xbb7e8a1c
+DATA constantsAVX2<>+1604(SB)/4, $0xbb7e8a1c
+DATA constantsAVX2<>+1608(SB)/4, $0xbb7e8a1c
+DATA constantsAVX2<>+1612(SB)/4, $0xbb7e8a1c
+DATA constantsAVX2<>+1616(SB)/4, $0xbb7e8a1c
+DATA constantsAVX2<>+1620(SB)/4, $0xbb7e8a1c
+DATA constantsAVX2<>+1624(SB)/4, $0xbb7e8a1c
+DATA constantsAVX2<>+1628(SB)/4, $0xbb7e8a1c
+DATA constantsAVX2<>+1632(SB)/4, $0xbb7e8a1c
+DATA constantsAVX2<>+1636(SB)/4, $0xbb7e8a1c
+DATA constantsAVX2<>+1640(SB)/4, $0xbb7e8a1c
+DATA constantsAVX2<>+1644(SB)/4, $0xbb7e8a1c
+DATA constantsAVX2<>+1648(SB)/4, $0xbb7e8a1c
+DATA constantsAVX2<>+1652(SB)/4, $0xbb7e8a1c
+DATA constantsAVX2<>+1656(SB)/4, $0xbb7e8a1c
+DATA constantsAVX2<>+1660(SB)/4, $0xbb7e8a1c
+DATA constantsAVX2<>+1664(SB)/4, $0x3cc6b1a1
+DATA constantsAVX2<>+1668(SB)/4, $0x3cc6b1a1
+DATA constantsAVX2<>+1672(SB)/4, $0x3cc6b1a1
+DATA constantsAVX2<>+1676(SB)/4, $0x3cc6b1a1
+DATA constantsAVX2<>+1680(SB)/4, $0x3cc6b1a1
+DATA constantsAVX2<>+1684(SB)/4, $0x3cc6b1a1
+DATA constantsAVX2<>+1688(SB)/4, $0x3cc6b1a1
+DATA constantsAVX2<>+1692(SB)/4, $0x3cc6b1a1
+DATA constantsAVX2<>+1696(SB)/4, $0x3cc6b1a1
+DATA constantsAVX2<>+1700(SB)/4, $0x3cc6b1a1
+DATA constantsAVX2<>+1704(SB)/4, $0x3cc6b1a1
+DATA constantsAVX2<>+1708(SB)/4, $0x3cc6b1a1
+DATA constantsAVX2<>+1712(SB)/4, $0x3cc6b1a1
+DATA constantsAVX2<>+1716(SB)/4, $0x3cc6b1a1
+DATA constantsAVX2<>+1720(SB)/4, $0x3cc6b1a1
+DATA constantsAVX2<>+1724(SB)/4, $0x3cc6b1a1
+DATA constantsAVX2<>+1728(SB)/4, $0xbddaae5c
+DATA constantsAVX2<>+1732(SB)/4, $0xbddaae5c
+DATA constantsAVX2<>+1736(SB)/4, $0xbddaae5c
+DATA constantsAVX2<>+1740(SB)/4, $0xbddaae5c
+DATA constantsAVX2<>+1744(SB)/4, $0xbddaae5c
+DATA constantsAVX2<>+1748(SB)/4, $0xbddaae5c
+DATA constantsAVX2<>+1752(SB)/4, $0xbddaae5c
+DATA constantsAVX2<>+1756(SB)/4, $0xbddaae5c
+DATA constantsAVX2<>+1760(SB)/4, $0xbddaae5c
+DATA constantsAVX2<>+1764(SB)/4, $0xbddaae5c
+DATA constantsAVX2<>+1768(SB)/4, $0xbddaae5c
+DATA constantsAVX2<>+1772(SB)/4, $0xbddaae5c
+DATA constantsAVX2<>+1776(SB)/4, $0xbddaae5c
+DATA constantsAVX2<>+1780(SB)/4, $0xbddaae5c
+DATA constantsAVX2<>+1784(SB)/4, $0xbddaae5c
+DATA constantsAVX2<>+1788(SB)/4, $0xbddaae5c
+DATA constantsAVX2<>+1792(SB)/4, $0xbf228550
+DATA constantsAVX2<>+1796(SB)/4, $0xbf228550
+DATA constantsAVX2<>+1800(SB)/4, $0xbf228550
+DATA constantsAVX2<>+1804(SB)/4, $0xbf228550
+DATA constantsAVX2<>+1808(SB)/4, $0xbf228550
+DATA constantsAVX2<>+1812(SB)/4, $0xbf228550
+DATA constantsAVX2<>+1816(SB)/4, $0xbf228550
+DATA constantsAVX2<>+1820(SB)/4, $0xbf228550
+DATA constantsAVX2<>+1824(SB)/4, $0xbf228550
+DATA constantsAVX2<>+1828(SB)/4, $0xbf228550
+DATA constantsAVX2<>+1832(SB)/4, $0xbf228550
+DATA constantsAVX2<>+1836(SB)/4, $0xbf228550
+DATA constantsAVX2<>+1840(SB)/4, $0xbf228550
+DATA constantsAVX2<>+1844(SB)/4, $0xbf228550
+DATA constantsAVX2<>+1848(SB)/4, $0xbf228550
+DATA constantsAVX2<>+1852(SB)/4, $0xbf228550
+DATA constantsAVX2<>+1856(SB)/4, $0xbe03ce86
+DATA constantsAVX2<>+1860(SB)/4, $0xbe03ce86
+DATA constantsAVX2<>+1864(SB)/4, $0xbe03ce86
+DATA constantsAVX2<>+1868(SB)/4, $0xbe03ce86
+DATA constantsAVX2<>+1872(SB)/4, $0xbe03ce86
+DATA constantsAVX2<>+1876(SB)/4, $0xbe03ce86
+DATA constantsAVX2<>+1880(SB)/4, $0xbe03ce86
+DATA constantsAVX2<>+1884(SB)/4, $0xbe03ce86
+DATA constantsAVX2<>+1888(SB)/4, $0xbe03ce86
+DATA constantsAVX2<>+1892(SB)/4, $0xbe03ce86
+DATA constantsAVX2<>+1896(SB)/4, $0xbe03ce86
+DATA constantsAVX2<>+1900(SB)/4, $0xbe03ce86
+DATA constantsAVX2<>+1904(SB)/4, $0xbe03ce86
+DATA constantsAVX2<>+1908(SB)/4, $0xbe03ce86
+DATA constantsAVX2<>+1912(SB)/4, $0xbe03ce86
+DATA constantsAVX2<>+1916(SB)/4, $0xbe03ce86
+DATA constantsAVX2<>+1920(SB)/4, $0xba1c7000
+DATA constantsAVX2<>+1924(SB)/4, $0xba1c7000
+DATA constantsAVX2<>+1928(SB)/4, $0xba1c7000
+DATA constantsAVX2<>+1932(SB)/4, $0xba1c7000
+DATA constantsAVX2<>+1936(SB)/4, $0xba1c7000
+DATA constantsAVX2<>+1940(SB)/4, $0xba1c7000
+DATA constantsAVX2<>+1944(SB)/4, $0xba1c7000
+DATA constantsAVX2<>+1948(SB)/4, $0xba1c7000
+DATA constantsAVX2<>+1952(SB)/4, $0xba1c7000
+DATA constantsAVX2<>+1956(SB)/4, $0xba1c7000
+DATA constantsAVX2<>+1960(SB)/4, $0xba1c7000
+DATA constantsAVX2<>+1964(SB)/4, $0xba1c7000
+DATA constantsAVX2<>+1968(SB)/4, $0xba1c7000
+DATA constantsAVX2<>+1972(SB)/4, $0xba1c7000
+DATA constantsAVX2<>+1976(SB)/4, $0xba1c7000
+DATA constantsAVX2<>+1980(SB)/4, $0xba1c7000
+DATA constantsAVX2<>+1984(SB)/4, $0x3ba38d2c
+DATA constantsAVX2<>+1988(SB)/4, $0x3ba38d2c
+DATA constantsAVX2<>+1992(SB)/4, $0x3ba38d2c
+DATA constantsAVX2<>+1996(SB)/4, $0x3ba38d2c
+DATA constantsAVX2<>+2000(SB)/4, $0x3ba38d2c
+DATA constantsAVX2<>+2004(SB)/4, $0x3ba38d2c
+DATA constantsAVX2<>+2008(SB)/4, $0x3ba38d2c
+DATA constantsAVX2<>+2012(SB)/4, $0x3ba38d2c
+DATA constantsAVX2<>+2016(SB)/4, $0x3ba38d2c
+DATA constantsAVX2<>+2020(SB)/4, $0x3ba38d2c
+DATA constantsAVX2<>+2024(SB)/4, $0x3ba38d2c
+DATA constantsAVX2<>+2028(SB)/4, $0x3ba38d2c
+DATA constantsAVX2<>+2032(SB)/4, $0x3ba38d2c
+DATA constantsAVX2<>+2036(SB)/4, $0x3ba38d2c
+DATA constantsAVX2<>+2040(SB)/4, $0x3ba38d2c
+DATA constantsAVX2<>+2044(SB)/4, $0x3ba38d2c
+DATA constantsAVX2<>+2048(SB)/4, $0xbcdb48d9
+DATA constantsAVX2<>+2052(SB)/4, $0xbcdb48d9
+DATA constantsAVX2<>+2056(SB)/4, $0xbcdb48d9
+DATA constantsAVX2<>+2060(SB)/4, $0xbcdb48d9
+DATA constantsAVX2<>+2064(SB)/4, $0xbcdb48d9
+DATA constantsAVX2<>+2068(SB)/4, $0xbcdb48d9
+DATA constantsAVX2<>+2072(SB)/4, $0xbcdb48d9
+DATA constantsAVX2<>+2076(SB)/4, $0xbcdb48d9
+DATA constantsAVX2<>+2080(SB)/4, $0xbcdb48d9
+DATA constantsAVX2<>+2084(SB)/4, $0xbcdb48d9
+DATA constantsAVX2<>+2088(SB)/4, $0xbcdb48d9
+DATA constantsAVX2<>+2092(SB)/4, $0xbcdb48d9
+DATA constantsAVX2<>+2096(SB)/4, $0xbcdb48d9
+DATA constantsAVX2<>+2100(SB)/4, $0xbcdb48d9
+DATA constantsAVX2<>+2104(SB)/4, $0xbcdb48d9
+DATA constantsAVX2<>+2108(SB)/4, $0xbcdb48d9
+DATA constantsAVX2<>+2112(SB)/4, $0x3de70e22
+DATA constantsAVX2<>+2116(SB)/4, $0x3de70e22
+DATA constantsAVX2<>+2120(SB)/4, $0x3de70e22
+DATA constantsAVX2<>+2124(SB)/4, $0x3de70e22
+DATA constantsAVX2<>+2128(SB)/4, $0x3de70e22
+DATA constantsAVX2<>+2132(SB)/4, $0x3de70e22
+DATA constantsAVX2<>+2136(SB)/4, $0x3de70e22
+DATA constantsAVX2<>+2140(SB)/4, $0x3de70e22
+DATA constantsAVX2<>+2144(SB)/4, $0x3de70e22
+DATA constantsAVX2<>+2148(SB)/4, $0x3de70e22
+DATA constantsAVX2<>+2152(SB)/4, $0x3de70e22
+DATA constantsAVX2<>+2156(SB)/4, $0x3de70e22
+DATA constantsAVX2<>+2160(SB)/4, $0x3de70e22
+DATA constantsAVX2<>+2164(SB)/4, $0x3de70e22
+DATA constantsAVX2<>+2168(SB)/4, $0x3de70e22
+DATA constantsAVX2<>+2172(SB)/4, $0x3de70e22
+DATA constantsAVX2<>+2176(SB)/4, $0xbec09380
+DATA constantsAVX2<>+2180(SB)/4, $0xbec09380
+DATA constantsAVX2<>+2184(SB)/4, $0xbec09380
+DATA constantsAVX2<>+2188(SB)/4, $0xbec09380
+DATA constantsAVX2<>+2192(SB)/4, $0xbec09380
+DATA constantsAVX2<>+2196(SB)/4, $0xbec09380
+DATA constantsAVX2<>+2200(SB)/4, $0xbec09380
+DATA constantsAVX2<>+2204(SB)/4, $0xbec09380
+DATA constantsAVX2<>+2208(SB)/4, $0xbec09380
+DATA constantsAVX2<>+2212(SB)/4, $0xbec09380
+DATA constantsAVX2<>+2216(SB)/4, $0xbec09380
+DATA constantsAVX2<>+2220(SB)/4, $0xbec09380
+DATA constantsAVX2<>+2224(SB)/4, $0xbec09380
+DATA constantsAVX2<>+2228(SB)/4, $0xbec09380
+DATA constantsAVX2<>+2232(SB)/4, $0xbec09380
+DATA constantsAVX2<>+2236(SB)/4, $0xbec09380
+DATA constantsAVX2<>+2240(SB)/4, $0x3e0375d4
+DATA constantsAVX2<>+2244(SB)/4, $0x3e0375d4
+DATA constantsAVX2<>+2248(SB)/4, $0x3e0375d4
+DATA constantsAVX2<>+2252(SB)/4, $0x3e0375d4
+DATA constantsAVX2<>+2256(SB)/4, $0x3e0375d4
+DATA constantsAVX2<>+2260(SB)/4, $0x3e0375d4
+DATA constantsAVX2<>+2264(SB)/4, $0x3e0375d4
+DATA constantsAVX2<>+2268(SB)/4, $0x3e0375d4
+DATA constantsAVX2<>+2272(SB)/4, $0x3e0375d4
+DATA constantsAVX2<>+2276(SB)/4, $0x3e0375d4
+DATA constantsAVX2<>+2280(SB)/4, $0x3e0375d4
+DATA constantsAVX2<>+2284(SB)/4, $0x3e0375d4
+DATA constantsAVX2<>+2288(SB)/4, $0x3e0375d4
+DATA constantsAVX2<>+2292(SB)/4, $0x3e0375d4
+DATA constantsAVX2<>+2296(SB)/4, $0x3e0375d4
+DATA constantsAVX2<>+2300(SB)/4, $0x3e0375d4
+DATA constantsAVX2<>+2304(SB)/4, $0x3f6d8000
+DATA constantsAVX2<>+2308(SB)/4, $0x3f6d8000
+DATA constantsAVX2<>+2312(SB)/4, $0x3f6d8000
+DATA constantsAVX2<>+2316(SB)/4, $0x3f6d8000
+DATA constantsAVX2<>+2320(SB)/4, $0x3f6d8000
+DATA constantsAVX2<>+2324(SB)/4, $0x3f6d8000
+DATA constantsAVX2<>+2328(SB)/4, $0x3f6d8000
+DATA constantsAVX2<>+2332(SB)/4, $0x3f6d8000
+DATA constantsAVX2<>+2336(SB)/4, $0x3f6d8000
+DATA constantsAVX2<>+2340(SB)/4, $0x3f6d8000
+DATA constantsAVX2<>+2344(SB)/4, $0x3f6d8000
+DATA constantsAVX2<>+2348(SB)/4, $0x3f6d8000
+DATA constantsAVX2<>+2352(SB)/4, $0x3f6d8000
+DATA constantsAVX2<>+2356(SB)/4, $0x3f6d8000
+DATA constantsAVX2<>+2360(SB)/4, $0x3f6d8000
+DATA constantsAVX2<>+2364(SB)/4, $0x3f6d8000
+DATA constantsAVX2<>+2368(SB)/4, $0xbdd2d3e8
+DATA constantsAVX2<>+2372(SB)/4, $0xbdd2d3e8
+DATA constantsAVX2<>+2376(SB)/4, $0xbdd2d3e8
+DATA constantsAVX2<>+2380(SB)/4, $0xbdd2d3e8
+DATA constantsAVX2<>+2384(SB)/4, $0xbdd2d3e8
+DATA constantsAVX2<>+2388(SB)/4, $0xbdd2d3e8
+DATA constantsAVX2<>+2392(SB)/4, $0xbdd2d3e8
+DATA constantsAVX2<>+2396(SB)/4, $0xbdd2d3e8
+DATA constantsAVX2<>+2400(SB)/4, $0xbdd2d3e8
+DATA constantsAVX2<>+2404(SB)/4, $0xbdd2d3e8
+DATA constantsAVX2<>+2408(SB)/4, $0xbdd2d3e8
+DATA constantsAVX2<>+2412(SB)/4, $0xbdd2d3e8
+DATA constantsAVX2<>+2416(SB)/4, $0xbdd2d3e8
+DATA constantsAVX2<>+2420(SB)/4, $0xbdd2d3e8
+DATA constantsAVX2<>+2424(SB)/4, $0xbdd2d3e8
+DATA constantsAVX2<>+2428(SB)/4, $0xbdd2d3e8
+DATA constantsAVX2<>+2432(SB)/4, $0xc0135761
+DATA constantsAVX2<>+2436(SB)/4, $0xc0135761
+DATA constantsAVX2<>+2440(SB)/4, $0xc0135761
+DATA constantsAVX2<>+2444(SB)/4, $0xc0135761
+DATA constantsAVX2<>+2448(SB)/4, $0xc0135761
+DATA constantsAVX2<>+2452(SB)/4, $0xc0135761
+DATA constantsAVX2<>+2456(SB)/4, $0xc0135761
+DATA constantsAVX2<>+2460(SB)/4, $0xc0135761
+DATA constantsAVX2<>+2464(SB)/4, $0xc0135761
+DATA constantsAVX2<>+2468(SB)/4, $0xc0135761
+DATA constantsAVX2<>+2472(SB)/4, $0xc0135761
+DATA constantsAVX2<>+2476(SB)/4, $0xc0135761
+DATA constantsAVX2<>+2480(SB)/4, $0xc0135761
+DATA constantsAVX2<>+2484(SB)/4, $0xc0135761
+DATA constantsAVX2<>+2488(SB)/4, $0xc0135761
+DATA constantsAVX2<>+2492(SB)/4, $0xc0135761
+DATA constantsAVX2<>+2496(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2500(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2504(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2508(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2512(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2516(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2520(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2524(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2528(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2532(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2536(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2540(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2544(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2548(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2552(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2556(SB)/4, $0xc3200000
+DATA constantsAVX2<>+2560(SB)/4, $0x43020000
+DATA constantsAVX2<>+2564(SB)/4, $0x43020000
+DATA constantsAVX2<>+2568(SB)/4, $0x43020000
+DATA constantsAVX2<>+2572(SB)/4, $0x43020000
+DATA constantsAVX2<>+2576(SB)/4, $0x43020000
+DATA constantsAVX2<>+2580(SB)/4, $0x43020000
+DATA constantsAVX2<>+2584(SB)/4, $0x43020000
+DATA constantsAVX2<>+2588(SB)/4, $0x43020000
+DATA constantsAVX2<>+2592(SB)/4, $0x43020000
+DATA constantsAVX2<>+2596(SB)/4, $0x43020000
+DATA constantsAVX2<>+2600(SB)/4, $0x43020000
+DATA constantsAVX2<>+2604(SB)/4, $0x43020000
+DATA constantsAVX2<>+2608(SB)/4, $0x43020000
+DATA constantsAVX2<>+2612(SB)/4, $0x43020000
+DATA constantsAVX2<>+2616(SB)/4, $0x43020000
+DATA constantsAVX2<>+2620(SB)/4, $0x43020000
+DATA constantsAVX2<>+2624(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+2628(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+2632(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+2636(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+2640(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+2644(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+2648(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+2652(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+2656(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+2660(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+2664(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+2668(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+2672(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+2676(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+2680(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+2684(SB)/4, $0x3af4ba7d
+DATA constantsAVX2<>+2688(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+2692(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+2696(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+2700(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+2704(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+2708(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+2712(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+2716(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+2720(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+2724(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+2728(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+2732(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+2736(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+2740(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+2744(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+2748(SB)/4, $0x3c13bc2b
+DATA constantsAVX2<>+2752(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+2756(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+2760(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+2764(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+2768(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+2772(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+2776(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+2780(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+2784(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+2788(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+2792(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+2796(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+2800(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+2804(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+2808(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+2812(SB)/4, $0x3d648e73
+DATA constantsAVX2<>+2816(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+2820(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+2824(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+2828(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+2832(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+2836(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+2840(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+2844(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+2848(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+2852(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+2856(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+2860(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+2864(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+2868(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+2872(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+2876(SB)/4, $0x3e75edab
+DATA constantsAVX2<>+2880(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+2884(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+2888(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+2892(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+2896(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+2900(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+2904(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+2908(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+2912(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+2916(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+2920(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+2924(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+2928(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+2932(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+2936(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+2940(SB)/4, $0x3f31725d
+DATA constantsAVX2<>+2944(SB)/4, $0x3f3504f3
+DATA constantsAVX2<>+2948(SB)/4, $0x3f3504f3
+DATA constantsAVX2<>+2952(SB)/4, $0x3f3504f3
+DATA constantsAVX2<>+2956(SB)/4, $0x3f3504f3
+DATA constantsAVX2<>+2960(SB)/4, $0x3f3504f3
+DATA constantsAVX2<>+2964(SB)/4, $0x3f3504f3
+DATA constantsAVX2<>+2968(SB)/4, $0x3f3504f3
+DATA constantsAVX2<>+2972(SB)/4, $0x3f3504f3
+DATA constantsAVX2<>+2976(SB)/4, $0x3f3504f3
+DATA constantsAVX2<>+2980(SB)/4, $0x3f3504f3
+DATA constantsAVX2<>+2984(SB)/4, $0x3f3504f3
+DATA constantsAVX2<>+2988(SB)/4, $0x3f3504f3
+DATA constantsAVX2<>+2992(SB)/4, $0x3f3504f3
+DATA constantsAVX2<>+2996(SB)/4, $0x3f3504f3
+DATA constantsAVX2<>+3000(SB)/4, $0x3f3504f3
+DATA constantsAVX2<>+3004(SB)/4, $0x3f3504f3
+DATA constantsAVX2<>+3008(SB)/4, $0x3f000000
+DATA constantsAVX2<>+3012(SB)/4, $0x3f000000
+DATA constantsAVX2<>+3016(SB)/4, $0x3f000000
+DATA constantsAVX2<>+3020(SB)/4, $0x3f000000
+DATA constantsAVX2<>+3024(SB)/4, $0x3f000000
+DATA constantsAVX2<>+3028(SB)/4, $0x3f000000
+DATA constantsAVX2<>+3032(SB)/4, $0x3f000000
+DATA constantsAVX2<>+3036(SB)/4, $0x3f000000
+DATA constantsAVX2<>+3040(SB)/4, $0x3f000000
+DATA constantsAVX2<>+3044(SB)/4, $0x3f000000
+DATA constantsAVX2<>+3048(SB)/4, $0x3f000000
+DATA constantsAVX2<>+3052(SB)/4, $0x3f000000
+DATA constantsAVX2<>+3056(SB)/4, $0x3f000000
+DATA constantsAVX2<>+3060(SB)/4, $0x3f000000
+DATA constantsAVX2<>+3064(SB)/4, $0x3f000000
+DATA constantsAVX2<>+3068(SB)/4, $0x3f000000
+DATA constantsAVX2<>+3072(SB)/4, $0x00000001
+DATA constantsAVX2<>+3076(SB)/4, $0x00000001
+DATA constantsAVX2<>+3080(SB)/4, $0x00000001
+DATA constantsAVX2<>+3084(SB)/4, $0x00000001
+DATA constantsAVX2<>+3088(SB)/4, $0x00000001
+DATA constantsAVX2<>+3092(SB)/4, $0x00000001
+DATA constantsAVX2<>+3096(SB)/4, $0x00000001
+DATA constantsAVX2<>+3100(SB)/4, $0x00000001
+DATA constantsAVX2<>+3104(SB)/4, $0x00000001
+DATA constantsAVX2<>+3108(SB)/4, $0x00000001
+DATA constantsAVX2<>+3112(SB)/4, $0x00000001
+DATA constantsAVX2<>+3116(SB)/4, $0x00000001
+DATA constantsAVX2<>+3120(SB)/4, $0x00000001
+DATA constantsAVX2<>+3124(SB)/4, $0x00000001
+DATA constantsAVX2<>+3128(SB)/4, $0x00000001
+DATA constantsAVX2<>+3132(SB)/4, $0x00000001
+DATA constantsAVX2<>+3136(SB)/4, $0x00007fff
+DATA constantsAVX2<>+3140(SB)/4, $0x00007fff
+DATA constantsAVX2<>+3144(SB)/4, $0x00007fff
+DATA constantsAVX2<>+3148(SB)/4, $0x00007fff
+DATA constantsAVX2<>+3152(SB)/4, $0x00007fff
+DATA constantsAVX2<>+3156(SB)/4, $0x00007fff
+DATA constantsAVX2<>+3160(SB)/4, $0x00007fff
+DATA constantsAVX2<>+3164(SB)/4, $0x00007fff
+DATA constantsAVX2<>+3168(SB)/4, $0x00007fff
+DATA constantsAVX2<>+3172(SB)/4, $0x00007fff
+DATA constantsAVX2<>+3176(SB)/4, $0x00007fff
+DATA constantsAVX2<>+3180(SB)/4, $0x00007fff
+DATA constantsAVX2<>+3184(SB)/4, $0x00007fff
+DATA constantsAVX2<>+3188(SB)/4, $0x00007fff
+DATA constantsAVX2<>+3192(SB)/4, $0x00007fff
+DATA constantsAVX2<>+3196(SB)/4, $0x00007fff
+DATA constantsAVX2<>+3200(SB)/4, $0x00800000
+DATA constantsAVX2<>+3204(SB)/4, $0x00800000
+DATA constantsAVX2<>+3208(SB)/4, $0x00800000
+DATA constantsAVX2<>+3212(SB)/4, $0x00800000
+DATA constantsAVX2<>+3216(SB)/4, $0x00800000
+DATA constantsAVX2<>+3220(SB)/4, $0x00800000
+DATA constantsAVX2<>+3224(SB)/4, $0x00800000
+DATA constantsAVX2<>+3228(SB)/4, $0x00800000
+DATA constantsAVX2<>+3232(SB)/4, $0x00800000
+DATA constantsAVX2<>+3236(SB)/4, $0x00800000
+DATA constantsAVX2<>+3240(SB)/4, $0x00800000
+DATA constantsAVX2<>+3244(SB)/4, $0x00800000
+DATA constantsAVX2<>+3248(SB)/4, $0x00800000
+DATA constantsAVX2<>+3252(SB)/4, $0x00800000
+DATA constantsAVX2<>+3256(SB)/4, $0x00800000
+DATA constantsAVX2<>+3260(SB)/4, $0x00800000
+DATA constantsAVX2<>+3264(SB)/4, $0x7f800000
+DATA constantsAVX2<>+3268(SB)/4, $0x7f800000
+DATA constantsAVX2<>+3272(SB)/4, $0x7f800000
+DATA constantsAVX2<>+3276(SB)/4, $0x7f800000
+DATA constantsAVX2<>+3280(SB)/4, $0x7f800000
+DATA constantsAVX2<>+3284(SB)/4, $0x7f800000
+DATA constantsAVX2<>+3288(SB)/4, $0x7f800000
+DATA constantsAVX2<>+3292(SB)/4, $0x7f800000
+DATA constantsAVX2<>+3296(SB)/4, $0x7f800000
+DATA constantsAVX2<>+3300(SB)/4, $0x7f800000
+DATA constantsAVX2<>+3304(SB)/4, $0x7f800000
+DATA constantsAVX2<>+3308(SB)/4, $0x7f800000
+DATA constantsAVX2<>+3312(SB)/4, $0x7f800000
+DATA constantsAVX2<>+3316(SB)/4, $0x7f800000
+DATA constantsAVX2<>+3320(SB)/4, $0x7f800000
+DATA constantsAVX2<>+3324(SB)/4, $0x7f800000
+DATA constantsAVX2<>+3328(SB)/4, $0xffff0000
+DATA constantsAVX2<>+3332(SB)/4, $0xffff0000
+DATA constantsAVX2<>+3336(SB)/4, $0xffff0000
+DATA constantsAVX2<>+3340(SB)/4, $0xffff0000
+DATA constantsAVX2<>+3344(SB)/4, $0xffff0000
+DATA constantsAVX2<>+3348(SB)/4, $0xffff0000
+DATA constantsAVX2<>+3352(SB)/4, $0xffff0000
+DATA constantsAVX2<>+3356(SB)/4, $0xffff0000
+DATA constantsAVX2<>+3360(SB)/4, $0xffff0000
+DATA constantsAVX2<>+3364(SB)/4, $0xffff0000
+DATA constantsAVX2<>+3368(SB)/4, $0xffff0000
+DATA constantsAVX2<>+3372(SB)/4, $0xffff0000
+DATA constantsAVX2<>+3376(SB)/4, $0xffff0000
+DATA constantsAVX2<>+3380(SB)/4, $0xffff0000
+DATA constantsAVX2<>+3384(SB)/4, $0xffff0000
+DATA constantsAVX2<>+3388(SB)/4, $0xffff0000
+DATA constantsAVX2<>+3392(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3396(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3400(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3404(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3408(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3412(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3416(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3420(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3424(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3428(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3432(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3436(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3440(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3444(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3448(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3452(SB)/4, $0x3e5b33b6
+DATA constantsAVX2<>+3456(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3460(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3464(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3468(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3472(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3476(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3480(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3484(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3488(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3492(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3496(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3500(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3504(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3508(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3512(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3516(SB)/4, $0x3fcc422a
+DATA constantsAVX2<>+3520(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3524(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3528(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3532(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3536(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3540(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3544(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3548(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3552(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3556(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3560(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3564(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3568(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3572(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3576(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3580(SB)/4, $0xbf000000
+DATA constantsAVX2<>+3584(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3588(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3592(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3596(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3600(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3604(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3608(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3612(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3616(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3620(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3624(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3628(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3632(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3636(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3640(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3644(SB)/4, $0x3ecc422a
+DATA constantsAVX2<>+3648(SB)/4, $0xff800000
+DATA constantsAVX2<>+3652(SB)/4, $0xff800000
+DATA constantsAVX2<>+3656(SB)/4, $0xff800000
+DATA constantsAVX2<>+3660(SB)/4, $0xff800000
+DATA constantsAVX2<>+3664(SB)/4, $0xff800000
+DATA constantsAVX2<>+3668(SB)/4, $0xff800000
+DATA constantsAVX2<>+3672(SB)/4, $0xff800000
+DATA constantsAVX2<>+3676(SB)/4, $0xff800000
+DATA constantsAVX2<>+3680(SB)/4, $0xff800000
+DATA constantsAVX2<>+3684(SB)/4, $0xff800000
+DATA constantsAVX2<>+3688(SB)/4, $0xff800000
+DATA constantsAVX2<>+3692(SB)/4, $0xff800000
+DATA constantsAVX2<>+3696(SB)/4, $0xff800000
+DATA constantsAVX2<>+3700(SB)/4, $0xff800000
+DATA constantsAVX2<>+3704(SB)/4, $0xff800000
+DATA constantsAVX2<>+3708(SB)/4, $0xff800000
 DATA constantsAVX2<>+3712(SB)/4, $0x3faaaaab
 DATA constantsAVX2<>+3716(SB)/4, $0x3faaaaab
 DATA constantsAVX2<>+3720(SB)/4, $0x3faaaaab

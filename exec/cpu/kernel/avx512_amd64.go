@@ -179,10 +179,10 @@ func scaleAVX512(y []float32, x []float32, s float32)
 //go:noescape
 func axpyAVX512(y []float32, x []float32, a float32)
 
-// expScaleAVX512 sets y = s exp(x-shift).
+// powerScaleAVX512 sets y = s 2^(log2e x - shift).
 //
 //go:noescape
-func expScaleAVX512(y []float32, x []float32, shift float32, s float32)
+func powerScaleAVX512(y []float32, x []float32, shift float32, s float32)
 
 // sumAVX512 is the sum of x.
 //
@@ -199,10 +199,10 @@ func dotAVX512(x []float32, y []float32) float32
 //go:noescape
 func squaredDeviationAVX512(x []float32, mean float32) float32
 
-// expSumAVX512 is the sum of exp(x-shift).
+// powerSumAVX512 gives the sum of 2^(log2e x - shift) and the largest x.
 //
 //go:noescape
-func expSumAVX512(x []float32, shift float32) float32
+func powerSumAVX512(x []float32, shift float32) (sum float32, most float32)
 
 // maxAVX512 is the largest element of x, minus infinity without one.
 //

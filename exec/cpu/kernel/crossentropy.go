@@ -54,8 +54,7 @@ func (t *lossTask) run(_, lo, hi int) {
 	for r := lo; r < hi; r++ {
 		row := t.logits[r*t.ld:][:t.cols]
 		if t.d == nil {
-			most := t.in.max(row)
-			t.lse[r] = float32(float64(most) + math.Log(float64(t.in.expSum(row, most))))
+			t.lse[r] = t.in.logSumExp(row)
 			continue
 		}
 		t.grad(r, row)
@@ -70,10 +69,41 @@ func (t *lossTask) grad(r int, row []float32) {
 	case target < 0 || target >= t.cols:
 		fill(d, nan)
 	default:
-		t.in.expScale(d, row, t.lse[r], t.scale)
+		shift := float64(t.lse[r]) * float32Log2E
+		whole := math.Round(shift)
+		t.in.powerScale(d, row, float32(whole), t.scale*float32(math.Exp2(whole-shift)))
 		d[target] -= t.scale
 	}
 	if end := min((r+1)*t.ld, len(t.d)); end > r*t.ld+t.cols {
 		clear(t.d[r*t.ld+t.cols : end])
 	}
+}
+
+const (
+	// lossBlock is how many logits are read at once.
+	lossBlock = 4096
+	// lossReach is how much larger than the shift powers of two may be.
+	lossReach = 64
+	// float32Log2E is what the vector kernels multiply by.
+	float32Log2E = float64(float32(log2e))
+)
+
+// logSumExp is the logarithm of the sum of exp(x), read once. Exponentials are
+// powers of two shifted by a whole number that is near the maximum of the first
+// block, and of a later one that exceeds it by far.
+func (in *inner) logSumExp(x []float32) float32 {
+	whole := func(most float32) float32 { return float32(math.Round(float64(max(most, floor)) * float32Log2E)) }
+	shift, total := whole(in.max(x[:min(lossBlock, len(x))])), 0.0
+	for len(x) > 0 {
+		block := x[:min(lossBlock, len(x))]
+		sum, most := in.powerSum(block, shift)
+		if now := whole(most); now > shift+lossReach {
+			total *= math.Exp2(float64(shift - now))
+			shift = now
+			sum, _ = in.powerSum(block, shift)
+		}
+		total += float64(sum)
+		x = x[len(block):]
+	}
+	return float32((float64(shift) + math.Log2(total)) / float32Log2E)
 }

@@ -14,7 +14,7 @@ var genericInner = &inner{
 	add: addGeneric, mul: mulGeneric, scale: scaleGeneric, axpy: axpyGeneric,
 	sum: sumGeneric, max: maxGeneric, dot: dotGeneric,
 	sumSquares: sumSquaresGeneric, squaredDeviation: squaredDeviationGeneric,
-	expSum: expSumGeneric, expScale: expScaleGeneric,
+	powerSum: powerSumGeneric, powerScale: powerScaleGeneric,
 	norm: normGeneric, normScale: normScaleGeneric,
 	normSums: normSumsGeneric, normGrad: normGradGeneric,
 	adamW: adamWGeneric, dropout: dropoutGeneric,
@@ -120,13 +120,18 @@ func squaredDeviationGeneric(x []float32, mean float32) float32 {
 	return lanes(len(x), func(i int) float32 { return (x[i] - mean) * (x[i] - mean) })
 }
 
-func expSumGeneric(x []float32, shift float32) float32 {
-	return lanes(len(x), func(i int) float32 { return expGeneric(x[i] - shift) })
+func powerSumGeneric(x []float32, shift float32) (sum, most float32) {
+	var s [4]float32
+	for i, v := range x {
+		s[i%4] += powerGeneric(log2e*v - shift)
+	}
+	return (s[0] + s[1]) + (s[2] + s[3]), maxGeneric(x)
 }
 
-func expScaleGeneric(y, x []float32, shift, s float32) {
+func powerScaleGeneric(y, x []float32, shift, s float32) {
+	y = y[:len(x)]
 	for i, v := range x {
-		y[i] = s * expGeneric(v-shift)
+		y[i] = s * powerGeneric(log2e*v-shift)
 	}
 }
 

@@ -14,7 +14,7 @@ const (
 )
 
 // expGeneric is exp(x) within 1 ulp: x = n ln 2 + r with |r| <= ln 2 / 2,
-// and a polynomial of degree 7 in r (Cephes expf).
+// and a minimax polynomial of degree 6 in r.
 func expGeneric(x float32) float32 {
 	if x != x {
 		return x
@@ -23,12 +23,11 @@ func expGeneric(x float32) float32 {
 	n := float32(float32(x*log2e)+round) - round
 	r := x - float32(n*ln2Hi)
 	r -= n * ln2Lo
-	p := float32(1.9875691500e-4)
-	p = p*r + 1.3981999507e-3
-	p = p*r + 8.3334519073e-3
-	p = p*r + 4.1665795894e-2
-	p = p*r + 1.6666665459e-1
-	p = p*r + 5.0000001201e-1
+	p := float32(1.38145986467e-3)
+	p = p*r + 8.36871687973e-3
+	p = p*r + 4.16683880453e-2
+	p = p*r + 1.66665206317e-1
+	p = p*r + 4.99999934478e-1
 	p = p*(r*r) + r + 1
 	// Two factors: 2^n alone may be out of range.
 	half := int32(n) >> 1
@@ -129,12 +128,12 @@ const (
 )
 
 func geluTanhGeneric(x float32) float32 {
-	return x / (1 + expGeneric(-2*geluScale*x*(1+geluCubic*x*x)))
+	return x / (1 + powerGeneric(-2*log2e*geluScale*x*(1+geluCubic*x*x)))
 }
 
 // geluTanhSlope is s + x s (1-s) 2u', s the sigmoid of 2u.
 func geluTanhSlope(x float32) float32 {
-	s := 1 / (1 + expGeneric(-2*geluScale*x*(1+geluCubic*x*x)))
+	s := 1 / (1 + powerGeneric(-2*log2e*geluScale*x*(1+geluCubic*x*x)))
 	return s + x*s*(1-s)*(2*geluScale*(1+3*geluCubic*x*x))
 }
 

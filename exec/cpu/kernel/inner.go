@@ -32,9 +32,9 @@ type inner struct {
 	sum, max                            func(x []float32) float32
 	dot                                 func(x, y []float32) float32
 	sumSquares                          func(x []float32) float64
-	squaredDeviation                    func(x []float32, mean float32) float32  // sum of (x-mean)^2
-	expSum                              func(x []float32, shift float32) float32 // sum of exp(x-shift)
-	expScale                            func(y, x []float32, shift, s float32)   // y = s exp(x-shift)
+	squaredDeviation                    func(x []float32, mean float32) float32 // sum of (x-mean)^2
+	powerSum                            powerSumFunc
+	powerScale                          func(y, x []float32, shift, s float32) // y = s 2^(log2e x - shift)
 	norm                                func(y, x, gamma, beta []float32, mean, rstd float32)
 	normScale                           func(y, x, gamma []float32, mean, rstd float32)
 	normSums                            normSumsFunc
@@ -76,6 +76,9 @@ type tileFunc func(kc int, a []float32, rs, ks int, b []float32, ldb int, c []fl
 // dotsFunc computes out[r*4+j] = dot(a row r, b row j) over k elements for
 // rows <= 4 rows of A and 4 rows of B.
 type dotsFunc func(out []float32, k int, a []float32, lda, rows int, b []float32, ldb int)
+
+// powerSumFunc gives the sum of 2^(log2e x - shift), and the largest x.
+type powerSumFunc func(x []float32, shift float32) (sum, most float32)
 
 // normSumsFunc gives s1 = sum of dy gamma and s2 = sum of dy gamma xhat, where
 // xhat = (x-mean) rstd, and adds dy xhat to dgamma and dy to dbeta.

@@ -1,45 +1,48 @@
 package main
 
 import (
+	. "github.com/mmcloughlin/avo/build"
 	"github.com/mmcloughlin/avo/reg"
 )
 
 // elementwise writes the functions of one element each.
 func (s *set) elementwise() {
-	s.unary("exp", "sets y = exp(x).", s.exp)
-	s.unary("tanh", "sets y = tanh(x).", s.tanh)
-	s.unary("sigmoid", "sets y = 1 / (1 + exp(-x)).", s.sigmoid)
-	s.unary("erf", "sets y to the error function of x.", s.erf)
-	s.unary("geluTanh", "is GELU by tanh.", s.geluTanh)
-	s.unary("geluErf", "is GELU by the error function.", s.geluErf)
-	s.unary("silu", "sets y = x sigmoid(x).", s.silu)
-	s.unary("roundBF16", "sets y to x rounded to bf16.", s.roundBF16)
+	s.unary("exp", "sets y = exp(x).", s.holdExp, s.exp)
+	s.unary("tanh", "sets y = tanh(x).", s.holdExp, s.tanh)
+	s.unary("sigmoid", "sets y = 1 / (1 + exp(-x)).", s.holdExp, s.sigmoid)
+	s.unary("erf", "sets y to the error function of x.", s.holdExp, s.erf)
+	s.unary("geluTanh", "is GELU by tanh.", s.holdGELU, s.geluTanh)
+	s.unary("geluErf", "is GELU by the error function.", s.holdExp, s.geluErf)
+	s.unary("silu", "sets y = x sigmoid(x).", s.holdExp, s.silu)
+	s.unary("roundBF16", "sets y to x rounded to bf16.", func() {}, s.roundBF16)
 
-	s.gradient("geluTanhGrad", "is the gradient of geluTanh.", s.geluTanhSlope)
-	s.gradient("geluErfGrad", "is the gradient of geluErf.", s.geluErfSlope)
-	s.gradient("siluGrad", "is the gradient of silu.", s.siluSlope)
+	s.gradient("geluTanhGrad", "is the gradient of geluTanh.", s.holdGELU, s.geluTanhSlope)
+	s.gradient("geluErfGrad", "is the gradient of geluErf.", s.holdExp, s.geluErfSlope)
+	s.gradient("siluGrad", "is the gradient of silu.", s.holdExp, s.siluSlope)
 
 	s.binary("add", "sets y = a + b.", func(a, b reg.VecVirtual) reg.VecVirtual { return s.add(a, b) })
 	s.binary("mul", "sets y = a b.", func(a, b reg.VecVirtual) reg.VecVirtual { return s.mul(a, b) })
 	s.scale()
 	s.axpy()
-	s.expScale()
+	s.powerScale()
 }
 
-func (s *set) unary(name, doc string, f func(x reg.VecVirtual) reg.VecVirtual) {
+func (s *set) unary(name, doc string, hold func(), f func(x reg.VecVirtual) reg.VecVirtual) {
 	s.function(name, "func(y, x []float32)", doc)
 	l := s.over("y", "x")
-	l.each(1, func(u int, masked bool) {
+	hold()
+	l.each(2, func(u int, masked bool) {
 		l.store(f(l.load("x", u, masked)), "y", u, masked)
 	})
 	end()
 }
 
 // gradient writes dx = dy f(x).
-func (s *set) gradient(name, doc string, f func(x reg.VecVirtual) reg.VecVirtual) {
+func (s *set) gradient(name, doc string, hold func(), f func(x reg.VecVirtual) reg.VecVirtual) {
 	s.function(name, "func(dx, dy, x []float32)", doc)
 	l := s.over("dx", "dy", "x")
-	l.each(1, func(u int, masked bool) {
+	hold()
+	l.each(2, func(u int, masked bool) {
 		slope := f(l.load("x", u, masked))
 		l.store(s.mul(l.load("dy", u, masked), slope), "dx", u, masked)
 	})
@@ -74,12 +77,14 @@ func (s *set) axpy() {
 	end()
 }
 
-func (s *set) expScale() {
-	s.function("expScale", "func(y, x []float32, shift, s float32)", "sets y = s exp(x-shift).")
+func (s *set) powerScale() {
+	s.function("powerScale", "func(y, x []float32, shift, s float32)", "sets y = s 2^(log2e x - shift).")
 	l, shift, k := s.over("y", "x"), s.param("shift"), s.param("s")
-	l.each(1, func(u int, masked bool) {
-		e := s.exp(s.sub(shift, l.load("x", u, masked)))
-		l.store(s.mul(e, k), "y", u, masked)
+	s.hold(append(powerTerms, log2e)...)
+	l.each(4, func(u int, masked bool) {
+		x := l.load("x", u, masked)
+		VFMSUB132PS(s.k(log2e), shift, x)
+		l.store(s.mul(s.power(x), k), "y", u, masked)
 	})
 	end()
 }

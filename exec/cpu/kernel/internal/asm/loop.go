@@ -77,10 +77,12 @@ func (s *set) accumulators(n int) []reg.VecVirtual {
 	return a
 }
 
-// gather adds up four accumulators into the first.
+// gather adds up two or four accumulators into the first.
 func (s *set) gather(a []reg.VecVirtual, f func(...Op)) reg.VecVirtual {
 	f(a[1], a[0], a[0])
-	f(a[3], a[2], a[2])
-	f(a[2], a[0], a[0])
+	if len(a) == 4 {
+		f(a[3], a[2], a[2])
+		f(a[2], a[0], a[0])
+	}
 	return a[0]
 }

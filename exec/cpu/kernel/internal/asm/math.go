@@ -6,21 +6,34 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// exp is the exponential: x = n ln 2 + r, and a polynomial in r (Cephes expf).
+// expTerms are the coefficients of exp, highest first: minimax, the last two
+// fixed.
+var expTerms = []float64{1.38145986467e-3, 8.36871687973e-3, 4.16683880453e-2, 1.66665206317e-1, 4.99999934478e-1, 1, 1}
+
+const (
+	log2e   = 1.44269504088896341
+	ln2High = 0.693359375 // 9 bits: a product with an exponent is exact
+	ln2Low  = -2.12194440e-4
+	expMin  = -104
+	expMax  = 89
+)
+
+// holdExp holds the constants of exp.
+func (s *set) holdExp() {
+	s.hold(append([]float64{log2e, -ln2High, -ln2Low, expMin, expMax}, expTerms...)...)
+}
+
+// exp is the exponential within 1 ulp: x = n ln 2 + r, and a polynomial in r.
 // generic_math.go has the same algorithm.
 func (s *set) exp(x reg.VecVirtual) reg.VecVirtual {
 	// NaN goes through: it is the first operand.
-	x = s.max(x, s.constant(-104))
-	x = s.min(x, s.constant(89))
-	n := s.round(s.mul(s.k(1.44269504088896341), x))
+	x = s.max(x, s.constant(expMin))
+	x = s.min(x, s.constant(expMax))
+	n := s.round(s.mul(s.k(log2e), x))
 	r := x
-	s.fmaTo(r, s.k(-0.693359375), n)
-	s.fmaTo(r, s.k(2.12194440e-4), n)
-	p := s.horner(r, 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
-	square := s.mul(r, r)
-	s.fma(p, square, r)
-	p = s.add(s.k(1), p)
-	return s.timesPower2(p, n)
+	s.fmaTo(r, s.k(-ln2High), n)
+	s.fmaTo(r, s.k(-ln2Low), n)
+	return s.timesPower2(s.horner(r, expTerms...), n)
 }
 
 // powerTerms are the coefficients of power, highest first.
@@ -116,11 +129,14 @@ const (
 	invSqrtTau = 0.3989422804014327 // 1/sqrt(2 pi)
 )
 
+// geluTerms are the coefficients of -2u as a power of two over x.
+var geluTerms = []float64{-2 * log2e * geluScale * geluCubic, -2 * log2e * geluScale}
+
+func (s *set) holdGELU() { s.hold(append(geluTerms, powerTerms...)...) }
+
 // geluDenominator is 1 + exp(-2u), u = geluScale (x + geluCubic x^3).
 func (s *set) geluDenominator(x, x2 reg.VecVirtual) reg.VecVirtual {
-	u := s.constant(-2 * geluScale * geluCubic)
-	s.fma(u, x2, s.k(-2*geluScale))
-	return s.onePlusExp(s.mul(x, u))
+	return s.add(s.k(1), s.power(s.mul(x, s.horner(x2, geluTerms...))))
 }
 
 func (s *set) geluTanh(x reg.VecVirtual) reg.VecVirtual {

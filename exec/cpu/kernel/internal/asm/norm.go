@@ -22,7 +22,7 @@ func (s *set) norm(name string, shift bool) {
 	}
 	s.function(name, signature, doc)
 	l, mean, rstd := s.over(slices...), s.param("mean"), s.param("rstd")
-	l.each(1, func(u int, masked bool) {
+	l.each(4, func(u int, masked bool) {
 		y := s.xhat(l, u, masked, mean, rstd)
 		gamma := l.load("gamma", u, masked)
 		if shift {
@@ -43,17 +43,21 @@ func (s *set) normSums() {
 	s.function("normSums", "func(dgamma, dbeta, dy, x, gamma []float32, mean, rstd float32) (s1, s2 float32)",
 		"gives the sums of g = dy gamma and of g xhat, and adds dy xhat to dgamma and dy to dbeta.")
 	l, mean, rstd := s.over("dgamma", "dbeta", "dy", "x", "gamma"), s.param("mean"), s.param("rstd")
-	s1, s2 := s.zero(), s.zero()
-	l.each(1, func(u int, masked bool) {
+	n := 2
+	if s.wide {
+		n = 4
+	}
+	s1, s2 := s.accumulators(n), s.accumulators(n)
+	l.each(4, func(u int, masked bool) {
 		xhat, dy := s.xhat(l, u, masked, mean, rstd), l.load("dy", u, masked)
 		l.store(s.add(l.load("dbeta", u, masked), dy), "dbeta", u, masked)
 		l.store(s.fmaTo(l.load("dgamma", u, masked), dy, xhat), "dgamma", u, masked)
 		g := s.mul(l.load("gamma", u, masked), dy)
-		VADDPS(g, s1, s1)
-		s.fmaTo(s2, g, xhat)
+		VADDPS(g, s1[u%n], s1[u%n])
+		s.fmaTo(s2[u%n], g, xhat)
 	})
-	Store(s.fold(s1, VADDPS), ReturnIndex(0))
-	Store(s.fold(s2, VADDPS), ReturnIndex(1))
+	Store(s.fold(s.gather(s1, VADDPS), VADDPS), ReturnIndex(0))
+	Store(s.fold(s.gather(s2, VADDPS), VADDPS), ReturnIndex(1))
 	end()
 }
 
@@ -62,7 +66,7 @@ func (s *set) normGrad() {
 		"sets dx = rstd (dy gamma - m1 - xhat m2).")
 	l := s.over("dx", "dy", "x", "gamma")
 	mean, rstd, m1, m2 := s.param("mean"), s.param("rstd"), s.param("m1"), s.param("m2")
-	l.each(1, func(u int, masked bool) {
+	l.each(4, func(u int, masked bool) {
 		xhat := s.xhat(l, u, masked, mean, rstd)
 		g := s.mul(l.load("gamma", u, masked), l.load("dy", u, masked))
 		g = s.sub(m1, g)

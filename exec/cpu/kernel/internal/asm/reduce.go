@@ -27,13 +27,7 @@ func (s *set) reductions() {
 			s.fmaTo(acc, d, d)
 		}
 	}, "x")
-	s.reduce("expSum", "func(x []float32, shift float32) float32", "is the sum of exp(x-shift).", func(l *loop) step {
-		shift := s.param("shift")
-		return func(acc reg.VecVirtual, u int, masked bool) {
-			e := s.exp(s.sub(shift, l.load("x", u, masked)))
-			VADDPS(s.only(e, masked), acc, acc)
-		}
-	}, "x")
+	s.powerSum()
 	s.maximum()
 	s.sumSquares()
 }
@@ -80,6 +74,29 @@ func (s *set) onlyOr(x, y reg.VecVirtual) reg.VecVirtual {
 		VBLENDVPS(s.mask, x, y, z)
 	}
 	return z
+}
+
+func (s *set) powerSum() {
+	s.function("powerSum", "func(x []float32, shift float32) (sum, most float32)", "gives the sum of 2^(log2e x - shift) and the largest x.")
+	l, shift := s.over("x"), s.param("shift")
+	s.hold(append(powerTerms, log2e)...)
+	sums, most := s.accumulators(4), s.accumulators(4)
+	least := s.constant(math.Inf(-1))
+	for _, m := range most {
+		VMOVAPS(least, m)
+	}
+	l.each(4, func(u int, masked bool) {
+		x := l.load("x", u, masked)
+		if masked {
+			x = s.onlyOr(x, least) // whose power is zero
+		}
+		VMAXPS(x, most[u], most[u])
+		VFMSUB132PS(s.k(log2e), shift, x)
+		VADDPS(s.power(x), sums[u], sums[u])
+	})
+	Store(s.fold(s.gather(sums, VADDPS), VADDPS), ReturnIndex(0))
+	Store(s.fold(s.gather(most, VMAXPS), VMAXPS), ReturnIndex(1))
+	end()
 }
 
 func (s *set) sumSquares() {

@@ -185,7 +185,7 @@ func (s *set) zero() reg.VecVirtual {
 	return x
 }
 
-// constant is v in a register.
+// constant is v in a register to overwrite.
 func (s *set) constant(v float64) reg.VecVirtual {
 	x := s.vec()
 	VMOVUPS(s.k(v), x)
