@@ -6952,7 +6952,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func dropoutAVX2(y []float32, x []float32, block uint64, k *[6]uint32)
+// func dropoutAVX2(y []float32, x []float32, block uint64, k *[24]uint32)
 // Requires: AVX, AVX2
 TEXT ·dropoutAVX2(SB), NOSPLIT, $0-64
 	MOVQ         y_base+0(FP), DX
@@ -6968,130 +6968,130 @@ group:
 	JL           groupEnd
 	VPBROADCASTD (SI), Y1
 	VPBROADCASTD 4(SI), Y2
-	VPBROADCASTD 8(SI), Y3
-	VPBROADCASTD 12(SI), Y4
-	VPSRLQ       $0x20, Y0, Y5
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y0, Y6
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y3, Y3
-	VPSRLQ       $0x20, Y6, Y7
-	VPSRLQ       $0x20, Y3, Y8
-	VPXOR        Y5, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y4, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y5
-	VPSRLQ       $0x20, Y4, Y7
-	VPSRLQ       $0x20, Y5, Y8
-	VPXOR        Y3, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y6, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y3
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y6
-	VPSRLQ       $0x20, Y3, Y7
-	VPSRLQ       $0x20, Y6, Y8
-	VPXOR        Y5, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y4, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y5
-	VPSRLQ       $0x20, Y4, Y7
-	VPSRLQ       $0x20, Y5, Y8
-	VPXOR        Y6, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y3, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y3
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y6
-	VPSRLQ       $0x20, Y3, Y7
-	VPSRLQ       $0x20, Y6, Y8
-	VPXOR        Y5, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y4, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y5
-	VPSRLQ       $0x20, Y4, Y7
-	VPSRLQ       $0x20, Y5, Y8
-	VPXOR        Y6, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y3, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y3
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y6
-	VPSRLQ       $0x20, Y3, Y7
-	VPSRLQ       $0x20, Y6, Y8
-	VPXOR        Y5, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y4, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y5
-	VPSRLQ       $0x20, Y4, Y7
-	VPSRLQ       $0x20, Y5, Y8
-	VPXOR        Y6, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y3, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y3
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y6
-	VPSRLQ       $0x20, Y3, Y7
-	VPSRLQ       $0x20, Y6, Y8
-	VPXOR        Y5, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y4, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+3968(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4032(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+3840(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+3904(SB), Y7, Y5
-	VPSRLQ       $0x20, Y4, Y7
-	VPSRLQ       $0x20, Y5, Y8
-	VPXOR        Y6, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y3, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPMOVZXDQ    constantsAVX2<>+4096(SB), Y1
+	VPSRLQ       $0x20, Y0, Y3
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y0, Y4
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y1, Y1
+	VPSRLQ       $0x20, Y4, Y5
+	VPSRLQ       $0x20, Y1, Y6
+	VPBROADCASTD 16(SI), Y7
+	VPXOR        Y3, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 20(SI), Y3
+	VPXOR        Y2, Y5, Y5
+	VPXOR        Y3, Y5, Y5
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y6, Y2
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y5, Y3
+	VPSRLQ       $0x20, Y2, Y5
+	VPSRLQ       $0x20, Y3, Y6
+	VPBROADCASTD 24(SI), Y7
+	VPXOR        Y1, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 28(SI), Y1
+	VPXOR        Y4, Y5, Y5
+	VPXOR        Y1, Y5, Y5
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y6, Y1
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y5, Y4
+	VPSRLQ       $0x20, Y1, Y5
+	VPSRLQ       $0x20, Y4, Y6
+	VPBROADCASTD 32(SI), Y7
+	VPXOR        Y3, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 36(SI), Y3
+	VPXOR        Y2, Y5, Y5
+	VPXOR        Y3, Y5, Y5
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y6, Y2
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y5, Y3
+	VPSRLQ       $0x20, Y2, Y5
+	VPSRLQ       $0x20, Y3, Y6
+	VPBROADCASTD 40(SI), Y7
+	VPXOR        Y4, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 44(SI), Y4
+	VPXOR        Y1, Y5, Y5
+	VPXOR        Y4, Y5, Y5
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y6, Y1
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y5, Y4
+	VPSRLQ       $0x20, Y1, Y5
+	VPSRLQ       $0x20, Y4, Y6
+	VPBROADCASTD 48(SI), Y7
+	VPXOR        Y3, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 52(SI), Y3
+	VPXOR        Y2, Y5, Y5
+	VPXOR        Y3, Y5, Y5
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y6, Y2
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y5, Y3
+	VPSRLQ       $0x20, Y2, Y5
+	VPSRLQ       $0x20, Y3, Y6
+	VPBROADCASTD 56(SI), Y7
+	VPXOR        Y4, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 60(SI), Y4
+	VPXOR        Y1, Y5, Y5
+	VPXOR        Y4, Y5, Y5
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y6, Y1
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y5, Y4
+	VPSRLQ       $0x20, Y1, Y5
+	VPSRLQ       $0x20, Y4, Y6
+	VPBROADCASTD 64(SI), Y7
+	VPXOR        Y3, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 68(SI), Y3
+	VPXOR        Y2, Y5, Y5
+	VPXOR        Y3, Y5, Y5
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y6, Y2
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y5, Y3
+	VPSRLQ       $0x20, Y2, Y5
+	VPSRLQ       $0x20, Y3, Y6
+	VPBROADCASTD 72(SI), Y7
+	VPXOR        Y4, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 76(SI), Y4
+	VPXOR        Y1, Y5, Y5
+	VPXOR        Y4, Y5, Y5
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y6, Y1
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y5, Y4
+	VPSRLQ       $0x20, Y1, Y5
+	VPSRLQ       $0x20, Y4, Y6
+	VPBROADCASTD 80(SI), Y7
+	VPXOR        Y3, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 84(SI), Y3
+	VPXOR        Y2, Y5, Y5
+	VPXOR        Y3, Y5, Y5
+	VPMULUDQ     constantsAVX2<>+3840(SB), Y6, Y2
+	VPMULUDQ     constantsAVX2<>+3904(SB), Y5, Y3
+	VPSRLQ       $0x20, Y2, Y5
+	VPSRLQ       $0x20, Y3, Y6
+	VPBROADCASTD 88(SI), Y7
+	VPXOR        Y4, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 92(SI), Y4
+	VPXOR        Y1, Y5, Y5
+	VPXOR        Y4, Y5, Y5
+	VPMOVZXDQ    constantsAVX2<>+3968(SB), Y1
 	VPADDQ       Y1, Y0, Y0
-	VPSLLQ       $0x20, Y8, Y1
+	VPSLLQ       $0x20, Y6, Y1
 	VPSRLQ       $0x20, Y1, Y1
-	VPSLLQ       $0x20, Y5, Y2
-	VPOR         Y2, Y1, Y1
-	VPSLLQ       $0x20, Y7, Y2
-	VPSRLQ       $0x20, Y2, Y2
-	VPSLLQ       $0x20, Y4, Y3
-	VPOR         Y3, Y2, Y2
+	VPSLLQ       $0x20, Y3, Y3
+	VPOR         Y3, Y1, Y1
+	VPSLLQ       $0x20, Y5, Y3
+	VPSRLQ       $0x20, Y3, Y3
+	VPSLLQ       $0x20, Y2, Y2
+	VPOR         Y2, Y3, Y2
 	VPUNPCKLQDQ  Y2, Y1, Y3
 	VPUNPCKHQDQ  Y2, Y1, Y1
 	VMOVUPS      (BX)(AX*1), Y2
-	VPBROADCASTD 16(SI), Y4
-	VPBROADCASTD 20(SI), Y5
+	VPBROADCASTD 8(SI), Y4
+	VPBROADCASTD 12(SI), Y5
 	VPMAXUD      Y4, Y3, Y4
 	VPCMPEQD     Y3, Y4, Y3
 	VMULPS       Y5, Y2, Y2
 	VANDPS       Y3, Y2, Y2
 	VMOVUPS      Y2, (DX)(AX*1)
 	VMOVUPS      32(BX)(AX*1), Y2
-	VPBROADCASTD 16(SI), Y3
-	VPBROADCASTD 20(SI), Y4
+	VPBROADCASTD 8(SI), Y3
+	VPBROADCASTD 12(SI), Y4
 	VPMAXUD      Y3, Y1, Y3
 	VPCMPEQD     Y1, Y3, Y1
 	VMULPS       Y4, Y2, Y2
@@ -8241,55 +8241,23 @@ DATA constantsAVX2<>+3952(SB)/4, $0xcd9e8d57
 DATA constantsAVX2<>+3956(SB)/4, $0xcd9e8d57
 DATA constantsAVX2<>+3960(SB)/4, $0xcd9e8d57
 DATA constantsAVX2<>+3964(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+3968(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3972(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3976(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3980(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3984(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3988(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3992(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+3996(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4000(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4004(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4008(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4012(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4016(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4020(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4024(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4028(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4032(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4036(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4040(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4044(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4048(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4052(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4056(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4060(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4064(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4068(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4072(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4076(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4080(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4084(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4088(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4092(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4096(SB)/4, $0x00000004
-DATA constantsAVX2<>+4100(SB)/4, $0x00000004
-DATA constantsAVX2<>+4104(SB)/4, $0x00000004
-DATA constantsAVX2<>+4108(SB)/4, $0x00000004
-DATA constantsAVX2<>+4112(SB)/4, $0x00000004
-DATA constantsAVX2<>+4116(SB)/4, $0x00000004
-DATA constantsAVX2<>+4120(SB)/4, $0x00000004
-DATA constantsAVX2<>+4124(SB)/4, $0x00000004
-DATA constantsAVX2<>+4128(SB)/4, $0x00000004
-DATA constantsAVX2<>+4132(SB)/4, $0x00000004
-DATA constantsAVX2<>+4136(SB)/4, $0x00000004
-DATA constantsAVX2<>+4140(SB)/4, $0x00000004
-DATA constantsAVX2<>+4144(SB)/4, $0x00000004
-DATA constantsAVX2<>+4148(SB)/4, $0x00000004
-DATA constantsAVX2<>+4152(SB)/4, $0x00000004
-DATA constantsAVX2<>+4156(SB)/4, $0x00000004
-GLOBL constantsAVX2<>(SB), RODATA|NOPTR, $4160
+DATA constantsAVX2<>+3968(SB)/4, $0x00000004
+DATA constantsAVX2<>+3972(SB)/4, $0x00000004
+DATA constantsAVX2<>+3976(SB)/4, $0x00000004
+DATA constantsAVX2<>+3980(SB)/4, $0x00000004
+DATA constantsAVX2<>+3984(SB)/4, $0x00000004
+DATA constantsAVX2<>+3988(SB)/4, $0x00000004
+DATA constantsAVX2<>+3992(SB)/4, $0x00000004
+DATA constantsAVX2<>+3996(SB)/4, $0x00000004
+DATA constantsAVX2<>+4000(SB)/4, $0x00000004
+DATA constantsAVX2<>+4004(SB)/4, $0x00000004
+DATA constantsAVX2<>+4008(SB)/4, $0x00000004
+DATA constantsAVX2<>+4012(SB)/4, $0x00000004
+DATA constantsAVX2<>+4016(SB)/4, $0x00000004
+DATA constantsAVX2<>+4020(SB)/4, $0x00000004
+DATA constantsAVX2<>+4024(SB)/4, $0x00000004
+DATA constantsAVX2<>+4028(SB)/4, $0x00000004
+GLOBL constantsAVX2<>(SB), RODATA|NOPTR, $4032
 
 DATA tailsAVX2<>+0(SB)/4, $0xffffffff
 DATA tailsAVX2<>+4(SB)/4, $0xffffffff

@@ -9696,7 +9696,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func dropoutAVX512(y []float32, x []float32, block uint64, k *[6]uint32)
+// func dropoutAVX512(y []float32, x []float32, block uint64, k *[24]uint32)
 // Requires: AVX, AVX512F
 TEXT ·dropoutAVX512(SB), NOSPLIT, $0-64
 	MOVQ         y_base+0(FP), DX
@@ -9706,120 +9706,102 @@ TEXT ·dropoutAVX512(SB), NOSPLIT, $0-64
 	MOVQ         k+56(FP), SI
 	VPBROADCASTQ block+48(FP), Z0
 	VPADDQ       blocksAVX512<>+0(SB), Z0, Z0
+	VMOVUPS      constantsAVX512<>+3648(SB), Z1
+	VMOVUPS      constantsAVX512<>+3712(SB), Z2
 
 group:
-	CMPQ         CX, $+32
-	JL           groupEnd
-	VPBROADCASTD (SI), Z1
-	VPBROADCASTD 4(SI), Z2
-	VPBROADCASTD 8(SI), Z3
-	VPBROADCASTD 12(SI), Z4
-	VPSRLQ       $0x20, Z0, Z5
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z0, Z6
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z3, Z3
-	VPSRLQ       $0x20, Z6, Z7
-	VPSRLQ       $0x20, Z3, Z8
-	VPTERNLOGD   $0x96, Z5, Z1, Z8
-	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+3776(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3840(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z7, Z5
-	VPSRLQ       $0x20, Z4, Z7
-	VPSRLQ       $0x20, Z5, Z8
-	VPTERNLOGD   $0x96, Z3, Z1, Z8
-	VPTERNLOGD   $0x96, Z6, Z2, Z7
-	VPADDD       constantsAVX512<>+3776(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3840(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z8, Z3
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z7, Z6
-	VPSRLQ       $0x20, Z3, Z7
-	VPSRLQ       $0x20, Z6, Z8
-	VPTERNLOGD   $0x96, Z5, Z1, Z8
-	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+3776(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3840(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z7, Z5
-	VPSRLQ       $0x20, Z4, Z7
-	VPSRLQ       $0x20, Z5, Z8
-	VPTERNLOGD   $0x96, Z6, Z1, Z8
-	VPTERNLOGD   $0x96, Z3, Z2, Z7
-	VPADDD       constantsAVX512<>+3776(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3840(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z8, Z3
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z7, Z6
-	VPSRLQ       $0x20, Z3, Z7
-	VPSRLQ       $0x20, Z6, Z8
-	VPTERNLOGD   $0x96, Z5, Z1, Z8
-	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+3776(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3840(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z7, Z5
-	VPSRLQ       $0x20, Z4, Z7
-	VPSRLQ       $0x20, Z5, Z8
-	VPTERNLOGD   $0x96, Z6, Z1, Z8
-	VPTERNLOGD   $0x96, Z3, Z2, Z7
-	VPADDD       constantsAVX512<>+3776(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3840(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z8, Z3
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z7, Z6
-	VPSRLQ       $0x20, Z3, Z7
-	VPSRLQ       $0x20, Z6, Z8
-	VPTERNLOGD   $0x96, Z5, Z1, Z8
-	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+3776(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3840(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z7, Z5
-	VPSRLQ       $0x20, Z4, Z7
-	VPSRLQ       $0x20, Z5, Z8
-	VPTERNLOGD   $0x96, Z6, Z1, Z8
-	VPTERNLOGD   $0x96, Z3, Z2, Z7
-	VPADDD       constantsAVX512<>+3776(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3840(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z8, Z3
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z7, Z6
-	VPSRLQ       $0x20, Z3, Z7
-	VPSRLQ       $0x20, Z6, Z8
-	VPTERNLOGD   $0x96, Z5, Z1, Z8
-	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+3776(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+3840(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3648(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+3712(SB), Z7, Z5
-	VPSRLQ       $0x20, Z4, Z7
-	VPSRLQ       $0x20, Z5, Z8
-	VPTERNLOGD   $0x96, Z6, Z1, Z8
-	VPTERNLOGD   $0x96, Z3, Z2, Z7
-	VPMOVZXDQ    constantsAVX512<>+3904(SB), Z1
-	VPADDQ       Z1, Z0, Z0
-	VPSLLQ       $0x20, Z8, Z1
-	VPSRLQ       $0x20, Z1, Z1
-	VPSLLQ       $0x20, Z5, Z2
-	VPORD        Z2, Z1, Z1
-	VPSLLQ       $0x20, Z7, Z2
-	VPSRLQ       $0x20, Z2, Z2
-	VPSLLQ       $0x20, Z4, Z3
-	VPORD        Z3, Z2, Z2
-	VPUNPCKLQDQ  Z2, Z1, Z3
-	VPUNPCKHQDQ  Z2, Z1, Z1
-	VMOVUPS      (BX)(AX*1), Z2
-	VPBROADCASTD 16(SI), Z4
-	VPBROADCASTD 20(SI), Z5
-	VPCMPUD      $0x05, Z4, Z3, K1
-	VMULPS.Z     Z5, Z2, K1, Z2
-	VMOVUPS      Z2, (DX)(AX*1)
-	VMOVUPS      64(BX)(AX*1), Z2
-	VPBROADCASTD 16(SI), Z3
-	VPBROADCASTD 20(SI), Z4
-	VPCMPUD      $0x05, Z3, Z1, K1
-	VMULPS.Z     Z4, Z2, K1, Z1
-	VMOVUPS      Z1, 64(DX)(AX*1)
-	ADDQ         $+128, AX
-	SUBQ         $+32, CX
-	JMP          group
+	CMPQ            CX, $+32
+	JL              groupEnd
+	VPBROADCASTD    (SI), Z3
+	VPBROADCASTD    4(SI), Z4
+	VPSRLQ          $0x20, Z0, Z5
+	VPMULUDQ        Z1, Z0, Z6
+	VPMULUDQ        Z2, Z3, Z3
+	VPSRLQ          $0x20, Z6, Z7
+	VPSRLQ          $0x20, Z3, Z8
+	VPTERNLOGD.BCST $0x96, 16(SI), Z5, Z8
+	VPTERNLOGD.BCST $0x96, 20(SI), Z4, Z7
+	VPMULUDQ        Z1, Z8, Z4
+	VPMULUDQ        Z2, Z7, Z5
+	VPSRLQ          $0x20, Z4, Z7
+	VPSRLQ          $0x20, Z5, Z8
+	VPTERNLOGD.BCST $0x96, 24(SI), Z3, Z8
+	VPTERNLOGD.BCST $0x96, 28(SI), Z6, Z7
+	VPMULUDQ        Z1, Z8, Z3
+	VPMULUDQ        Z2, Z7, Z6
+	VPSRLQ          $0x20, Z3, Z7
+	VPSRLQ          $0x20, Z6, Z8
+	VPTERNLOGD.BCST $0x96, 32(SI), Z5, Z8
+	VPTERNLOGD.BCST $0x96, 36(SI), Z4, Z7
+	VPMULUDQ        Z1, Z8, Z4
+	VPMULUDQ        Z2, Z7, Z5
+	VPSRLQ          $0x20, Z4, Z7
+	VPSRLQ          $0x20, Z5, Z8
+	VPTERNLOGD.BCST $0x96, 40(SI), Z6, Z8
+	VPTERNLOGD.BCST $0x96, 44(SI), Z3, Z7
+	VPMULUDQ        Z1, Z8, Z3
+	VPMULUDQ        Z2, Z7, Z6
+	VPSRLQ          $0x20, Z3, Z7
+	VPSRLQ          $0x20, Z6, Z8
+	VPTERNLOGD.BCST $0x96, 48(SI), Z5, Z8
+	VPTERNLOGD.BCST $0x96, 52(SI), Z4, Z7
+	VPMULUDQ        Z1, Z8, Z4
+	VPMULUDQ        Z2, Z7, Z5
+	VPSRLQ          $0x20, Z4, Z7
+	VPSRLQ          $0x20, Z5, Z8
+	VPTERNLOGD.BCST $0x96, 56(SI), Z6, Z8
+	VPTERNLOGD.BCST $0x96, 60(SI), Z3, Z7
+	VPMULUDQ        Z1, Z8, Z3
+	VPMULUDQ        Z2, Z7, Z6
+	VPSRLQ          $0x20, Z3, Z7
+	VPSRLQ          $0x20, Z6, Z8
+	VPTERNLOGD.BCST $0x96, 64(SI), Z5, Z8
+	VPTERNLOGD.BCST $0x96, 68(SI), Z4, Z7
+	VPMULUDQ        Z1, Z8, Z4
+	VPMULUDQ        Z2, Z7, Z5
+	VPSRLQ          $0x20, Z4, Z7
+	VPSRLQ          $0x20, Z5, Z8
+	VPTERNLOGD.BCST $0x96, 72(SI), Z6, Z8
+	VPTERNLOGD.BCST $0x96, 76(SI), Z3, Z7
+	VPMULUDQ        Z1, Z8, Z3
+	VPMULUDQ        Z2, Z7, Z6
+	VPSRLQ          $0x20, Z3, Z7
+	VPSRLQ          $0x20, Z6, Z8
+	VPTERNLOGD.BCST $0x96, 80(SI), Z5, Z8
+	VPTERNLOGD.BCST $0x96, 84(SI), Z4, Z7
+	VPMULUDQ        Z1, Z8, Z4
+	VPMULUDQ        Z2, Z7, Z5
+	VPSRLQ          $0x20, Z4, Z7
+	VPSRLQ          $0x20, Z5, Z8
+	VPTERNLOGD.BCST $0x96, 88(SI), Z6, Z8
+	VPTERNLOGD.BCST $0x96, 92(SI), Z3, Z7
+	VPMOVZXDQ       constantsAVX512<>+3776(SB), Z3
+	VPADDQ          Z3, Z0, Z0
+	VPSLLQ          $0x20, Z8, Z3
+	VPSRLQ          $0x20, Z3, Z3
+	VPSLLQ          $0x20, Z5, Z5
+	VPORD           Z5, Z3, Z3
+	VPSLLQ          $0x20, Z7, Z5
+	VPSRLQ          $0x20, Z5, Z5
+	VPSLLQ          $0x20, Z4, Z4
+	VPORD           Z4, Z5, Z4
+	VPUNPCKLQDQ     Z4, Z3, Z5
+	VPUNPCKHQDQ     Z4, Z3, Z3
+	VMOVUPS         (BX)(AX*1), Z4
+	VPBROADCASTD    8(SI), Z6
+	VPBROADCASTD    12(SI), Z7
+	VPCMPUD         $0x05, Z6, Z5, K1
+	VMULPS.Z        Z7, Z4, K1, Z4
+	VMOVUPS         Z4, (DX)(AX*1)
+	VMOVUPS         64(BX)(AX*1), Z4
+	VPBROADCASTD    8(SI), Z5
+	VPBROADCASTD    12(SI), Z6
+	VPCMPUD         $0x05, Z5, Z3, K1
+	VMULPS.Z        Z6, Z4, K1, Z3
+	VMOVUPS         Z3, 64(DX)(AX*1)
+	ADDQ            $+128, AX
+	SUBQ            $+32, CX
+	JMP             group
 
 groupEnd:
 	VZEROUPPER
@@ -10955,52 +10937,20 @@ DATA constantsAVX512<>+3760(SB)/4, $0xcd9e8d57
 DATA constantsAVX512<>+3764(SB)/4, $0xcd9e8d57
 DATA constantsAVX512<>+3768(SB)/4, $0xcd9e8d57
 DATA constantsAVX512<>+3772(SB)/4, $0xcd9e8d57
-DATA constantsAVX512<>+3776(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3780(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3784(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3788(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3792(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3796(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3800(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3804(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3808(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3812(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3816(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3820(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3824(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3828(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3832(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3836(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+3840(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3844(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3848(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3852(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3856(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3860(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3864(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3868(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3872(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3876(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3880(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3884(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3888(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3892(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3896(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3900(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+3904(SB)/4, $0x00000008
-DATA constantsAVX512<>+3908(SB)/4, $0x00000008
-DATA constantsAVX512<>+3912(SB)/4, $0x00000008
-DATA constantsAVX512<>+3916(SB)/4, $0x00000008
-DATA constantsAVX512<>+3920(SB)/4, $0x00000008
-DATA constantsAVX512<>+3924(SB)/4, $0x00000008
-DATA constantsAVX512<>+3928(SB)/4, $0x00000008
-DATA constantsAVX512<>+3932(SB)/4, $0x00000008
-DATA constantsAVX512<>+3936(SB)/4, $0x00000008
-DATA constantsAVX512<>+3940(SB)/4, $0x00000008
-DATA constantsAVX512<>+3944(SB)/4, $0x00000008
-DATA constantsAVX512<>+3948(SB)/4, $0x00000008
-DATA constantsAVX512<>+3952(SB)/4, $0x00000008
-DATA constantsAVX512<>+3956(SB)/4, $0x00000008
-DATA constantsAVX512<>+3960(SB)/4, $0x00000008
-DATA constantsAVX512<>+3964(SB)/4, $0x00000008
-GLOBL constantsAVX512<>(SB), RODATA|NOPTR, $3968
+DATA constantsAVX512<>+3776(SB)/4, $0x00000008
+DATA constantsAVX512<>+3780(SB)/4, $0x00000008
+DATA constantsAVX512<>+3784(SB)/4, $0x00000008
+DATA constantsAVX512<>+3788(SB)/4, $0x00000008
+DATA constantsAVX512<>+3792(SB)/4, $0x00000008
+DATA constantsAVX512<>+3796(SB)/4, $0x00000008
+DATA constantsAVX512<>+3800(SB)/4, $0x00000008
+DATA constantsAVX512<>+3804(SB)/4, $0x00000008
+DATA constantsAVX512<>+3808(SB)/4, $0x00000008
+DATA constantsAVX512<>+3812(SB)/4, $0x00000008
+DATA constantsAVX512<>+3816(SB)/4, $0x00000008
+DATA constantsAVX512<>+3820(SB)/4, $0x00000008
+DATA constantsAVX512<>+3824(SB)/4, $0x00000008
+DATA constantsAVX512<>+3828(SB)/4, $0x00000008
+DATA constantsAVX512<>+3832(SB)/4, $0x00000008
+DATA constantsAVX512<>+3836(SB)/4, $0x00000008
+GLOBL constantsAVX512<>(SB), RODATA|NOPTR, $3840
