@@ -289,10 +289,10 @@ func pairDotsAVX2(out []float32, x *float32, ldx int, y *float32, ldy int, cols 
 //go:noescape
 func adamWAVX2(p []float32, m []float32, v []float32, g []float32, k *[8]float32)
 
-// dropoutAVX2 sets y to scale x or 0 from random block on; len(y) is a multiple of four words a quadword. k: key, site, step, threshold, scale.
+// dropoutAVX2 sets y to scale x or 0 from random block on; len(y) is a multiple of four words a quadword. k: site, step, threshold, scale, and the keys of each round.
 //
 //go:noescape
-func dropoutAVX2(y []float32, x []float32, block uint64, k *[6]uint32)
+func dropoutAVX2(y []float32, x []float32, block uint64, k *[24]uint32)
 
 // mulAddsAVX2 runs n rounds of z = z x + y on 12 vectors z, zero at first, and is the sum of their elements.
 //

@@ -7136,7 +7136,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func dropoutAVX2(y []float32, x []float32, block uint64, k *[6]uint32)
+// func dropoutAVX2(y []float32, x []float32, block uint64, k *[24]uint32)
 // Requires: AVX, AVX2
 TEXT ·dropoutAVX2(SB), NOSPLIT, $0-64
 	MOVQ         y_base+0(FP), DX
@@ -7152,130 +7152,130 @@ group:
 	JL           groupEnd
 	VPBROADCASTD (SI), Y1
 	VPBROADCASTD 4(SI), Y2
-	VPBROADCASTD 8(SI), Y3
-	VPBROADCASTD 12(SI), Y4
-	VPSRLQ       $0x20, Y0, Y5
-	VPMULUDQ     constantsAVX2<>+4160(SB), Y0, Y6
-	VPMULUDQ     constantsAVX2<>+4224(SB), Y3, Y3
-	VPSRLQ       $0x20, Y6, Y7
-	VPSRLQ       $0x20, Y3, Y8
-	VPXOR        Y5, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y4, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+4288(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4352(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+4160(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+4224(SB), Y7, Y5
-	VPSRLQ       $0x20, Y4, Y7
-	VPSRLQ       $0x20, Y5, Y8
-	VPXOR        Y3, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y6, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+4288(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4352(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+4160(SB), Y8, Y3
-	VPMULUDQ     constantsAVX2<>+4224(SB), Y7, Y6
-	VPSRLQ       $0x20, Y3, Y7
-	VPSRLQ       $0x20, Y6, Y8
-	VPXOR        Y5, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y4, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+4288(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4352(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+4160(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+4224(SB), Y7, Y5
-	VPSRLQ       $0x20, Y4, Y7
-	VPSRLQ       $0x20, Y5, Y8
-	VPXOR        Y6, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y3, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+4288(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4352(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+4160(SB), Y8, Y3
-	VPMULUDQ     constantsAVX2<>+4224(SB), Y7, Y6
-	VPSRLQ       $0x20, Y3, Y7
-	VPSRLQ       $0x20, Y6, Y8
-	VPXOR        Y5, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y4, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+4288(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4352(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+4160(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+4224(SB), Y7, Y5
-	VPSRLQ       $0x20, Y4, Y7
-	VPSRLQ       $0x20, Y5, Y8
-	VPXOR        Y6, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y3, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+4288(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4352(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+4160(SB), Y8, Y3
-	VPMULUDQ     constantsAVX2<>+4224(SB), Y7, Y6
-	VPSRLQ       $0x20, Y3, Y7
-	VPSRLQ       $0x20, Y6, Y8
-	VPXOR        Y5, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y4, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+4288(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4352(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+4160(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+4224(SB), Y7, Y5
-	VPSRLQ       $0x20, Y4, Y7
-	VPSRLQ       $0x20, Y5, Y8
-	VPXOR        Y6, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y3, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+4288(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4352(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+4160(SB), Y8, Y3
-	VPMULUDQ     constantsAVX2<>+4224(SB), Y7, Y6
-	VPSRLQ       $0x20, Y3, Y7
-	VPSRLQ       $0x20, Y6, Y8
-	VPXOR        Y5, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y4, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPADDD       constantsAVX2<>+4288(SB), Y1, Y1
-	VPADDD       constantsAVX2<>+4352(SB), Y2, Y2
-	VPMULUDQ     constantsAVX2<>+4160(SB), Y8, Y4
-	VPMULUDQ     constantsAVX2<>+4224(SB), Y7, Y5
-	VPSRLQ       $0x20, Y4, Y7
-	VPSRLQ       $0x20, Y5, Y8
-	VPXOR        Y6, Y8, Y8
-	VPXOR        Y1, Y8, Y8
-	VPXOR        Y3, Y7, Y7
-	VPXOR        Y2, Y7, Y7
-	VPMOVZXDQ    constantsAVX2<>+4416(SB), Y1
+	VPSRLQ       $0x20, Y0, Y3
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y0, Y4
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y1, Y1
+	VPSRLQ       $0x20, Y4, Y5
+	VPSRLQ       $0x20, Y1, Y6
+	VPBROADCASTD 16(SI), Y7
+	VPXOR        Y3, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 20(SI), Y3
+	VPXOR        Y2, Y5, Y5
+	VPXOR        Y3, Y5, Y5
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y6, Y2
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y5, Y3
+	VPSRLQ       $0x20, Y2, Y5
+	VPSRLQ       $0x20, Y3, Y6
+	VPBROADCASTD 24(SI), Y7
+	VPXOR        Y1, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 28(SI), Y1
+	VPXOR        Y4, Y5, Y5
+	VPXOR        Y1, Y5, Y5
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y6, Y1
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y5, Y4
+	VPSRLQ       $0x20, Y1, Y5
+	VPSRLQ       $0x20, Y4, Y6
+	VPBROADCASTD 32(SI), Y7
+	VPXOR        Y3, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 36(SI), Y3
+	VPXOR        Y2, Y5, Y5
+	VPXOR        Y3, Y5, Y5
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y6, Y2
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y5, Y3
+	VPSRLQ       $0x20, Y2, Y5
+	VPSRLQ       $0x20, Y3, Y6
+	VPBROADCASTD 40(SI), Y7
+	VPXOR        Y4, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 44(SI), Y4
+	VPXOR        Y1, Y5, Y5
+	VPXOR        Y4, Y5, Y5
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y6, Y1
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y5, Y4
+	VPSRLQ       $0x20, Y1, Y5
+	VPSRLQ       $0x20, Y4, Y6
+	VPBROADCASTD 48(SI), Y7
+	VPXOR        Y3, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 52(SI), Y3
+	VPXOR        Y2, Y5, Y5
+	VPXOR        Y3, Y5, Y5
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y6, Y2
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y5, Y3
+	VPSRLQ       $0x20, Y2, Y5
+	VPSRLQ       $0x20, Y3, Y6
+	VPBROADCASTD 56(SI), Y7
+	VPXOR        Y4, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 60(SI), Y4
+	VPXOR        Y1, Y5, Y5
+	VPXOR        Y4, Y5, Y5
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y6, Y1
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y5, Y4
+	VPSRLQ       $0x20, Y1, Y5
+	VPSRLQ       $0x20, Y4, Y6
+	VPBROADCASTD 64(SI), Y7
+	VPXOR        Y3, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 68(SI), Y3
+	VPXOR        Y2, Y5, Y5
+	VPXOR        Y3, Y5, Y5
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y6, Y2
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y5, Y3
+	VPSRLQ       $0x20, Y2, Y5
+	VPSRLQ       $0x20, Y3, Y6
+	VPBROADCASTD 72(SI), Y7
+	VPXOR        Y4, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 76(SI), Y4
+	VPXOR        Y1, Y5, Y5
+	VPXOR        Y4, Y5, Y5
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y6, Y1
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y5, Y4
+	VPSRLQ       $0x20, Y1, Y5
+	VPSRLQ       $0x20, Y4, Y6
+	VPBROADCASTD 80(SI), Y7
+	VPXOR        Y3, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 84(SI), Y3
+	VPXOR        Y2, Y5, Y5
+	VPXOR        Y3, Y5, Y5
+	VPMULUDQ     constantsAVX2<>+4160(SB), Y6, Y2
+	VPMULUDQ     constantsAVX2<>+4224(SB), Y5, Y3
+	VPSRLQ       $0x20, Y2, Y5
+	VPSRLQ       $0x20, Y3, Y6
+	VPBROADCASTD 88(SI), Y7
+	VPXOR        Y4, Y6, Y6
+	VPXOR        Y7, Y6, Y6
+	VPBROADCASTD 92(SI), Y4
+	VPXOR        Y1, Y5, Y5
+	VPXOR        Y4, Y5, Y5
+	VPMOVZXDQ    constantsAVX2<>+4288(SB), Y1
 	VPADDQ       Y1, Y0, Y0
-	VPSLLQ       $0x20, Y8, Y1
+	VPSLLQ       $0x20, Y6, Y1
 	VPSRLQ       $0x20, Y1, Y1
-	VPSLLQ       $0x20, Y5, Y2
-	VPOR         Y2, Y1, Y1
-	VPSLLQ       $0x20, Y7, Y2
-	VPSRLQ       $0x20, Y2, Y2
-	VPSLLQ       $0x20, Y4, Y3
-	VPOR         Y3, Y2, Y2
+	VPSLLQ       $0x20, Y3, Y3
+	VPOR         Y3, Y1, Y1
+	VPSLLQ       $0x20, Y5, Y3
+	VPSRLQ       $0x20, Y3, Y3
+	VPSLLQ       $0x20, Y2, Y2
+	VPOR         Y2, Y3, Y2
 	VPUNPCKLQDQ  Y2, Y1, Y3
 	VPUNPCKHQDQ  Y2, Y1, Y1
 	VMOVUPS      (BX)(AX*1), Y2
-	VPBROADCASTD 16(SI), Y4
-	VPBROADCASTD 20(SI), Y5
+	VPBROADCASTD 8(SI), Y4
+	VPBROADCASTD 12(SI), Y5
 	VPMAXUD      Y4, Y3, Y4
 	VPCMPEQD     Y3, Y4, Y3
 	VMULPS       Y5, Y2, Y2
 	VANDPS       Y3, Y2, Y2
 	VMOVUPS      Y2, (DX)(AX*1)
 	VMOVUPS      32(BX)(AX*1), Y2
-	VPBROADCASTD 16(SI), Y3
-	VPBROADCASTD 20(SI), Y4
+	VPBROADCASTD 8(SI), Y3
+	VPBROADCASTD 12(SI), Y4
 	VPMAXUD      Y3, Y1, Y3
 	VPCMPEQD     Y1, Y3, Y1
 	VMULPS       Y4, Y2, Y2
@@ -8505,55 +8505,23 @@ DATA constantsAVX2<>+4272(SB)/4, $0xcd9e8d57
 DATA constantsAVX2<>+4276(SB)/4, $0xcd9e8d57
 DATA constantsAVX2<>+4280(SB)/4, $0xcd9e8d57
 DATA constantsAVX2<>+4284(SB)/4, $0xcd9e8d57
-DATA constantsAVX2<>+4288(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4292(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4296(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4300(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4304(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4308(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4312(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4316(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4320(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4324(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4328(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4332(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4336(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4340(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4344(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4348(SB)/4, $0x9e3779b9
-DATA constantsAVX2<>+4352(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4356(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4360(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4364(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4368(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4372(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4376(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4380(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4384(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4388(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4392(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4396(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4400(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4404(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4408(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4412(SB)/4, $0xbb67ae85
-DATA constantsAVX2<>+4416(SB)/4, $0x00000004
-DATA constantsAVX2<>+4420(SB)/4, $0x00000004
-DATA constantsAVX2<>+4424(SB)/4, $0x00000004
-DATA constantsAVX2<>+4428(SB)/4, $0x00000004
-DATA constantsAVX2<>+4432(SB)/4, $0x00000004
-DATA constantsAVX2<>+4436(SB)/4, $0x00000004
-DATA constantsAVX2<>+4440(SB)/4, $0x00000004
-DATA constantsAVX2<>+4444(SB)/4, $0x00000004
-DATA constantsAVX2<>+4448(SB)/4, $0x00000004
-DATA constantsAVX2<>+4452(SB)/4, $0x00000004
-DATA constantsAVX2<>+4456(SB)/4, $0x00000004
-DATA constantsAVX2<>+4460(SB)/4, $0x00000004
-DATA constantsAVX2<>+4464(SB)/4, $0x00000004
-DATA constantsAVX2<>+4468(SB)/4, $0x00000004
-DATA constantsAVX2<>+4472(SB)/4, $0x00000004
-DATA constantsAVX2<>+4476(SB)/4, $0x00000004
-GLOBL constantsAVX2<>(SB), RODATA|NOPTR, $4480
+DATA constantsAVX2<>+4288(SB)/4, $0x00000004
+DATA constantsAVX2<>+4292(SB)/4, $0x00000004
+DATA constantsAVX2<>+4296(SB)/4, $0x00000004
+DATA constantsAVX2<>+4300(SB)/4, $0x00000004
+DATA constantsAVX2<>+4304(SB)/4, $0x00000004
+DATA constantsAVX2<>+4308(SB)/4, $0x00000004
+DATA constantsAVX2<>+4312(SB)/4, $0x00000004
+DATA constantsAVX2<>+4316(SB)/4, $0x00000004
+DATA constantsAVX2<>+4320(SB)/4, $0x00000004
+DATA constantsAVX2<>+4324(SB)/4, $0x00000004
+DATA constantsAVX2<>+4328(SB)/4, $0x00000004
+DATA constantsAVX2<>+4332(SB)/4, $0x00000004
+DATA constantsAVX2<>+4336(SB)/4, $0x00000004
+DATA constantsAVX2<>+4340(SB)/4, $0x00000004
+DATA constantsAVX2<>+4344(SB)/4, $0x00000004
+DATA constantsAVX2<>+4348(SB)/4, $0x00000004
+GLOBL constantsAVX2<>(SB), RODATA|NOPTR, $4352
 
 DATA tailsAVX2<>+0(SB)/4, $0xffffffff
 DATA tailsAVX2<>+4(SB)/4, $0xffffffff

@@ -299,10 +299,10 @@ func pairDotsAVX512(out []float32, x *float32, ldx int, y *float32, ldy int, col
 //go:noescape
 func adamWAVX512(p []float32, m []float32, v []float32, g []float32, k *[8]float32)
 
-// dropoutAVX512 sets y to scale x or 0 from random block on; len(y) is a multiple of four words a quadword. k: key, site, step, threshold, scale.
+// dropoutAVX512 sets y to scale x or 0 from random block on; len(y) is a multiple of four words a quadword. k: site, step, threshold, scale, and the keys of each round.
 //
 //go:noescape
-func dropoutAVX512(y []float32, x []float32, block uint64, k *[6]uint32)
+func dropoutAVX512(y []float32, x []float32, block uint64, k *[24]uint32)
 
 // pairTile8x48AVX512 computes 8 rows of 3 vectors of C.
 //

@@ -9901,7 +9901,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func dropoutAVX512(y []float32, x []float32, block uint64, k *[6]uint32)
+// func dropoutAVX512(y []float32, x []float32, block uint64, k *[24]uint32)
 // Requires: AVX, AVX512F
 TEXT ·dropoutAVX512(SB), NOSPLIT, $0-64
 	MOVQ         y_base+0(FP), DX
@@ -9911,120 +9911,102 @@ TEXT ·dropoutAVX512(SB), NOSPLIT, $0-64
 	MOVQ         k+56(FP), SI
 	VPBROADCASTQ block+48(FP), Z0
 	VPADDQ       blocksAVX512<>+0(SB), Z0, Z0
+	VMOVUPS      constantsAVX512<>+3968(SB), Z1
+	VMOVUPS      constantsAVX512<>+4032(SB), Z2
 
 group:
-	CMPQ         CX, $+32
-	JL           groupEnd
-	VPBROADCASTD (SI), Z1
-	VPBROADCASTD 4(SI), Z2
-	VPBROADCASTD 8(SI), Z3
-	VPBROADCASTD 12(SI), Z4
-	VPSRLQ       $0x20, Z0, Z5
-	VPMULUDQ     constantsAVX512<>+3968(SB), Z0, Z6
-	VPMULUDQ     constantsAVX512<>+4032(SB), Z3, Z3
-	VPSRLQ       $0x20, Z6, Z7
-	VPSRLQ       $0x20, Z3, Z8
-	VPTERNLOGD   $0x96, Z5, Z1, Z8
-	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+4096(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+4160(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3968(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+4032(SB), Z7, Z5
-	VPSRLQ       $0x20, Z4, Z7
-	VPSRLQ       $0x20, Z5, Z8
-	VPTERNLOGD   $0x96, Z3, Z1, Z8
-	VPTERNLOGD   $0x96, Z6, Z2, Z7
-	VPADDD       constantsAVX512<>+4096(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+4160(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3968(SB), Z8, Z3
-	VPMULUDQ     constantsAVX512<>+4032(SB), Z7, Z6
-	VPSRLQ       $0x20, Z3, Z7
-	VPSRLQ       $0x20, Z6, Z8
-	VPTERNLOGD   $0x96, Z5, Z1, Z8
-	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+4096(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+4160(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3968(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+4032(SB), Z7, Z5
-	VPSRLQ       $0x20, Z4, Z7
-	VPSRLQ       $0x20, Z5, Z8
-	VPTERNLOGD   $0x96, Z6, Z1, Z8
-	VPTERNLOGD   $0x96, Z3, Z2, Z7
-	VPADDD       constantsAVX512<>+4096(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+4160(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3968(SB), Z8, Z3
-	VPMULUDQ     constantsAVX512<>+4032(SB), Z7, Z6
-	VPSRLQ       $0x20, Z3, Z7
-	VPSRLQ       $0x20, Z6, Z8
-	VPTERNLOGD   $0x96, Z5, Z1, Z8
-	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+4096(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+4160(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3968(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+4032(SB), Z7, Z5
-	VPSRLQ       $0x20, Z4, Z7
-	VPSRLQ       $0x20, Z5, Z8
-	VPTERNLOGD   $0x96, Z6, Z1, Z8
-	VPTERNLOGD   $0x96, Z3, Z2, Z7
-	VPADDD       constantsAVX512<>+4096(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+4160(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3968(SB), Z8, Z3
-	VPMULUDQ     constantsAVX512<>+4032(SB), Z7, Z6
-	VPSRLQ       $0x20, Z3, Z7
-	VPSRLQ       $0x20, Z6, Z8
-	VPTERNLOGD   $0x96, Z5, Z1, Z8
-	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+4096(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+4160(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3968(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+4032(SB), Z7, Z5
-	VPSRLQ       $0x20, Z4, Z7
-	VPSRLQ       $0x20, Z5, Z8
-	VPTERNLOGD   $0x96, Z6, Z1, Z8
-	VPTERNLOGD   $0x96, Z3, Z2, Z7
-	VPADDD       constantsAVX512<>+4096(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+4160(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3968(SB), Z8, Z3
-	VPMULUDQ     constantsAVX512<>+4032(SB), Z7, Z6
-	VPSRLQ       $0x20, Z3, Z7
-	VPSRLQ       $0x20, Z6, Z8
-	VPTERNLOGD   $0x96, Z5, Z1, Z8
-	VPTERNLOGD   $0x96, Z4, Z2, Z7
-	VPADDD       constantsAVX512<>+4096(SB), Z1, Z1
-	VPADDD       constantsAVX512<>+4160(SB), Z2, Z2
-	VPMULUDQ     constantsAVX512<>+3968(SB), Z8, Z4
-	VPMULUDQ     constantsAVX512<>+4032(SB), Z7, Z5
-	VPSRLQ       $0x20, Z4, Z7
-	VPSRLQ       $0x20, Z5, Z8
-	VPTERNLOGD   $0x96, Z6, Z1, Z8
-	VPTERNLOGD   $0x96, Z3, Z2, Z7
-	VPMOVZXDQ    constantsAVX512<>+4224(SB), Z1
-	VPADDQ       Z1, Z0, Z0
-	VPSLLQ       $0x20, Z8, Z1
-	VPSRLQ       $0x20, Z1, Z1
-	VPSLLQ       $0x20, Z5, Z2
-	VPORD        Z2, Z1, Z1
-	VPSLLQ       $0x20, Z7, Z2
-	VPSRLQ       $0x20, Z2, Z2
-	VPSLLQ       $0x20, Z4, Z3
-	VPORD        Z3, Z2, Z2
-	VPUNPCKLQDQ  Z2, Z1, Z3
-	VPUNPCKHQDQ  Z2, Z1, Z1
-	VMOVUPS      (BX)(AX*1), Z2
-	VPBROADCASTD 16(SI), Z4
-	VPBROADCASTD 20(SI), Z5
-	VPCMPUD      $0x05, Z4, Z3, K1
-	VMULPS.Z     Z5, Z2, K1, Z2
-	VMOVUPS      Z2, (DX)(AX*1)
-	VMOVUPS      64(BX)(AX*1), Z2
-	VPBROADCASTD 16(SI), Z3
-	VPBROADCASTD 20(SI), Z4
-	VPCMPUD      $0x05, Z3, Z1, K1
-	VMULPS.Z     Z4, Z2, K1, Z1
-	VMOVUPS      Z1, 64(DX)(AX*1)
-	ADDQ         $+128, AX
-	SUBQ         $+32, CX
-	JMP          group
+	CMPQ            CX, $+32
+	JL              groupEnd
+	VPBROADCASTD    (SI), Z3
+	VPBROADCASTD    4(SI), Z4
+	VPSRLQ          $0x20, Z0, Z5
+	VPMULUDQ        Z1, Z0, Z6
+	VPMULUDQ        Z2, Z3, Z3
+	VPSRLQ          $0x20, Z6, Z7
+	VPSRLQ          $0x20, Z3, Z8
+	VPTERNLOGD.BCST $0x96, 16(SI), Z5, Z8
+	VPTERNLOGD.BCST $0x96, 20(SI), Z4, Z7
+	VPMULUDQ        Z1, Z8, Z4
+	VPMULUDQ        Z2, Z7, Z5
+	VPSRLQ          $0x20, Z4, Z7
+	VPSRLQ          $0x20, Z5, Z8
+	VPTERNLOGD.BCST $0x96, 24(SI), Z3, Z8
+	VPTERNLOGD.BCST $0x96, 28(SI), Z6, Z7
+	VPMULUDQ        Z1, Z8, Z3
+	VPMULUDQ        Z2, Z7, Z6
+	VPSRLQ          $0x20, Z3, Z7
+	VPSRLQ          $0x20, Z6, Z8
+	VPTERNLOGD.BCST $0x96, 32(SI), Z5, Z8
+	VPTERNLOGD.BCST $0x96, 36(SI), Z4, Z7
+	VPMULUDQ        Z1, Z8, Z4
+	VPMULUDQ        Z2, Z7, Z5
+	VPSRLQ          $0x20, Z4, Z7
+	VPSRLQ          $0x20, Z5, Z8
+	VPTERNLOGD.BCST $0x96, 40(SI), Z6, Z8
+	VPTERNLOGD.BCST $0x96, 44(SI), Z3, Z7
+	VPMULUDQ        Z1, Z8, Z3
+	VPMULUDQ        Z2, Z7, Z6
+	VPSRLQ          $0x20, Z3, Z7
+	VPSRLQ          $0x20, Z6, Z8
+	VPTERNLOGD.BCST $0x96, 48(SI), Z5, Z8
+	VPTERNLOGD.BCST $0x96, 52(SI), Z4, Z7
+	VPMULUDQ        Z1, Z8, Z4
+	VPMULUDQ        Z2, Z7, Z5
+	VPSRLQ          $0x20, Z4, Z7
+	VPSRLQ          $0x20, Z5, Z8
+	VPTERNLOGD.BCST $0x96, 56(SI), Z6, Z8
+	VPTERNLOGD.BCST $0x96, 60(SI), Z3, Z7
+	VPMULUDQ        Z1, Z8, Z3
+	VPMULUDQ        Z2, Z7, Z6
+	VPSRLQ          $0x20, Z3, Z7
+	VPSRLQ          $0x20, Z6, Z8
+	VPTERNLOGD.BCST $0x96, 64(SI), Z5, Z8
+	VPTERNLOGD.BCST $0x96, 68(SI), Z4, Z7
+	VPMULUDQ        Z1, Z8, Z4
+	VPMULUDQ        Z2, Z7, Z5
+	VPSRLQ          $0x20, Z4, Z7
+	VPSRLQ          $0x20, Z5, Z8
+	VPTERNLOGD.BCST $0x96, 72(SI), Z6, Z8
+	VPTERNLOGD.BCST $0x96, 76(SI), Z3, Z7
+	VPMULUDQ        Z1, Z8, Z3
+	VPMULUDQ        Z2, Z7, Z6
+	VPSRLQ          $0x20, Z3, Z7
+	VPSRLQ          $0x20, Z6, Z8
+	VPTERNLOGD.BCST $0x96, 80(SI), Z5, Z8
+	VPTERNLOGD.BCST $0x96, 84(SI), Z4, Z7
+	VPMULUDQ        Z1, Z8, Z4
+	VPMULUDQ        Z2, Z7, Z5
+	VPSRLQ          $0x20, Z4, Z7
+	VPSRLQ          $0x20, Z5, Z8
+	VPTERNLOGD.BCST $0x96, 88(SI), Z6, Z8
+	VPTERNLOGD.BCST $0x96, 92(SI), Z3, Z7
+	VPMOVZXDQ       constantsAVX512<>+4096(SB), Z3
+	VPADDQ          Z3, Z0, Z0
+	VPSLLQ          $0x20, Z8, Z3
+	VPSRLQ          $0x20, Z3, Z3
+	VPSLLQ          $0x20, Z5, Z5
+	VPORD           Z5, Z3, Z3
+	VPSLLQ          $0x20, Z7, Z5
+	VPSRLQ          $0x20, Z5, Z5
+	VPSLLQ          $0x20, Z4, Z4
+	VPORD           Z4, Z5, Z4
+	VPUNPCKLQDQ     Z4, Z3, Z5
+	VPUNPCKHQDQ     Z4, Z3, Z3
+	VMOVUPS         (BX)(AX*1), Z4
+	VPBROADCASTD    8(SI), Z6
+	VPBROADCASTD    12(SI), Z7
+	VPCMPUD         $0x05, Z6, Z5, K1
+	VMULPS.Z        Z7, Z4, K1, Z4
+	VMOVUPS         Z4, (DX)(AX*1)
+	VMOVUPS         64(BX)(AX*1), Z4
+	VPBROADCASTD    8(SI), Z5
+	VPBROADCASTD    12(SI), Z6
+	VPCMPUD         $0x05, Z5, Z3, K1
+	VMULPS.Z        Z6, Z4, K1, Z3
+	VMOVUPS         Z3, 64(DX)(AX*1)
+	ADDQ            $+128, AX
+	SUBQ            $+32, CX
+	JMP             group
 
 groupEnd:
 	VZEROUPPER
@@ -16543,52 +16525,20 @@ DATA constantsAVX512<>+4080(SB)/4, $0xcd9e8d57
 DATA constantsAVX512<>+4084(SB)/4, $0xcd9e8d57
 DATA constantsAVX512<>+4088(SB)/4, $0xcd9e8d57
 DATA constantsAVX512<>+4092(SB)/4, $0xcd9e8d57
-DATA constantsAVX512<>+4096(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+4100(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+4104(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+4108(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+4112(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+4116(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+4120(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+4124(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+4128(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+4132(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+4136(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+4140(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+4144(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+4148(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+4152(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+4156(SB)/4, $0x9e3779b9
-DATA constantsAVX512<>+4160(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+4164(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+4168(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+4172(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+4176(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+4180(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+4184(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+4188(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+4192(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+4196(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+4200(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+4204(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+4208(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+4212(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+4216(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+4220(SB)/4, $0xbb67ae85
-DATA constantsAVX512<>+4224(SB)/4, $0x00000008
-DATA constantsAVX512<>+4228(SB)/4, $0x00000008
-DATA constantsAVX512<>+4232(SB)/4, $0x00000008
-DATA constantsAVX512<>+4236(SB)/4, $0x00000008
-DATA constantsAVX512<>+4240(SB)/4, $0x00000008
-DATA constantsAVX512<>+4244(SB)/4, $0x00000008
-DATA constantsAVX512<>+4248(SB)/4, $0x00000008
-DATA constantsAVX512<>+4252(SB)/4, $0x00000008
-DATA constantsAVX512<>+4256(SB)/4, $0x00000008
-DATA constantsAVX512<>+4260(SB)/4, $0x00000008
-DATA constantsAVX512<>+4264(SB)/4, $0x00000008
-DATA constantsAVX512<>+4268(SB)/4, $0x00000008
-DATA constantsAVX512<>+4272(SB)/4, $0x00000008
-DATA constantsAVX512<>+4276(SB)/4, $0x00000008
-DATA constantsAVX512<>+4280(SB)/4, $0x00000008
-DATA constantsAVX512<>+4284(SB)/4, $0x00000008
-GLOBL constantsAVX512<>(SB), RODATA|NOPTR, $4288
+DATA constantsAVX512<>+4096(SB)/4, $0x00000008
+DATA constantsAVX512<>+4100(SB)/4, $0x00000008
+DATA constantsAVX512<>+4104(SB)/4, $0x00000008
+DATA constantsAVX512<>+4108(SB)/4, $0x00000008
+DATA constantsAVX512<>+4112(SB)/4, $0x00000008
+DATA constantsAVX512<>+4116(SB)/4, $0x00000008
+DATA constantsAVX512<>+4120(SB)/4, $0x00000008
+DATA constantsAVX512<>+4124(SB)/4, $0x00000008
+DATA constantsAVX512<>+4128(SB)/4, $0x00000008
+DATA constantsAVX512<>+4132(SB)/4, $0x00000008
+DATA constantsAVX512<>+4136(SB)/4, $0x00000008
+DATA constantsAVX512<>+4140(SB)/4, $0x00000008
+DATA constantsAVX512<>+4144(SB)/4, $0x00000008
+DATA constantsAVX512<>+4148(SB)/4, $0x00000008
+DATA constantsAVX512<>+4152(SB)/4, $0x00000008
+DATA constantsAVX512<>+4156(SB)/4, $0x00000008
+GLOBL constantsAVX512<>(SB), RODATA|NOPTR, $4160

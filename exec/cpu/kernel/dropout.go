@@ -27,27 +27,36 @@ type dropoutTask struct {
 }
 
 // dropoutFactors are the constants of a draw, in the order the assembly reads.
-type dropoutFactors = [6]uint32
+type dropoutFactors = [4 + 2*philoxRounds]uint32
 
 const (
-	keyLow = iota
-	keyHigh
-	site
+	site = iota
 	step
 	threshold
 	keepScale // bits of the float32 1/(1-P)
+	roundKeys // two a round
 )
 
 // Dropout sets y = x / (1-P) where an element is kept, 0 elsewhere. Applied
 // to dy with the same arguments it is the gradient. y may be x.
 func Dropout(p *Pool, y, x []float32, d DropoutArgs) {
 	t := &p.tasks.dropout
-	*t = dropoutTask{active.Load(), y, x[:len(y)], d, dropoutFactors{
-		keyLow: uint32(d.Seed), keyHigh: uint32(d.Seed >> 32), site: d.Site, step: d.Step,
-		threshold: uint32(d.P * (1 << 32)), keepScale: math.Float32bits(float32(1 / (1 - d.P))),
-	}}
+	*t = dropoutTask{active.Load(), y, x[:len(y)], d, d.factors()}
 	p.run(len(y), chunk, t)
 	*t = dropoutTask{}
+}
+
+func (d *DropoutArgs) factors() dropoutFactors {
+	k := dropoutFactors{
+		site: d.Site, step: d.Step,
+		threshold: uint32(d.P * (1 << 32)), keepScale: math.Float32bits(float32(1 / (1 - d.P))),
+	}
+	key := [2]uint32{uint32(d.Seed), uint32(d.Seed >> 32)}
+	for round := range philoxRounds {
+		copy(k[roundKeys+2*round:], key[:])
+		key[0], key[1] = key[0]+philoxKey0, key[1]+philoxKey1
+	}
+	return k
 }
 
 // dropoutGroup is a number of elements the vector kernels do at once.
@@ -73,7 +82,7 @@ func (t *dropoutTask) words(lo, hi int) {
 }
 
 func philoxBlock(block uint64, k *dropoutFactors) [4]uint32 {
-	return Philox4x32([4]uint32{uint32(block), uint32(block >> 32), k[site], k[step]}, [2]uint32{k[keyLow], k[keyHigh]})
+	return Philox4x32([4]uint32{uint32(block), uint32(block >> 32), k[site], k[step]}, [2]uint32{k[roundKeys], k[roundKeys+1]})
 }
 
 func kept(x float32, word uint32, k *dropoutFactors) float32 {

@@ -13,8 +13,8 @@ const blockTable = "blocks"
 // and what it decides: VPMULUDQ multiplies the low halves of quadwords, so each
 // 32-bit word of the state lives in one, whatever is in its high half.
 func (s *set) dropout() {
-	s.function("dropout", "func(y, x []float32, block uint64, k *[6]uint32)",
-		"sets y to scale x or 0 from random block on; len(y) is a multiple of four words a quadword. k: key, site, step, threshold, scale.")
+	s.function("dropout", "func(y, x []float32, block uint64, k *[24]uint32)",
+		"sets y to scale x or 0 from random block on; len(y) is a multiple of four words a quadword. k: site, step, threshold, scale, and the keys of each round.")
 	l := s.over("y", "x")
 	k := Load(Param("k"), GP64())
 	counter := s.vec()
@@ -25,15 +25,23 @@ func (s *set) dropout() {
 		VPBROADCASTD(Mem{Base: k, Disp: 4 * i}, x)
 		return x
 	}
+	xorKey := func(a, b reg.VecVirtual, i int) reg.VecVirtual {
+		if !s.wide {
+			return s.xor3(a, b, factor(i))
+		}
+		VPTERNLOGD_BCST(U8(0x96), Mem{Base: k, Disp: 4 * i}, b, a)
+		return a
+	}
 	blocks := s.lanes / 2
+	s.holdBits(0xD2511F53, 0xCD9E8D57)
 	l.whole("group", 2, func(u int, masked bool) {
 		if u > 0 {
 			return
 		}
-		words := s.philox(counter, factor(0), factor(1), factor(2), factor(3))
+		words := s.philox(counter, factor(0), factor(1), xorKey)
 		VPADDQ(s.quads(uint32(blocks)), counter, counter)
 		for i, w := range s.interleave(words) {
-			l.store(s.keep(l.load("x", i, false), w, factor(4), factor(5)), "y", i, false)
+			l.store(s.keep(l.load("x", i, false), w, factor(2), factor(3)), "y", i, false)
 		}
 	})
 	end()
@@ -47,8 +55,8 @@ func (s *set) quads(v uint32) reg.VecVirtual {
 }
 
 // philox runs the ten rounds on counters (counter, site, step); it overwrites
-// all but the first.
-func (s *set) philox(counter, k0, k1, site, step reg.VecVirtual) [4]reg.VecVirtual {
+// all but the first. xorKey is a ^ b ^ a factor, in place of a.
+func (s *set) philox(counter, site, step reg.VecVirtual, xorKey func(a, b reg.VecVirtual, factor int) reg.VecVirtual) [4]reg.VecVirtual {
 	high := s.vec()
 	VPSRLQ(U8(32), counter, high)
 	c := [4]reg.VecVirtual{counter, high, site, step}
@@ -59,11 +67,7 @@ func (s *set) philox(counter, k0, k1, site, step reg.VecVirtual) [4]reg.VecVirtu
 		hi0, hi1 := s.vec(), s.vec()
 		VPSRLQ(U8(32), p0, hi0)
 		VPSRLQ(U8(32), p1, hi1)
-		c = [4]reg.VecVirtual{s.xor3(hi1, c[1], k0), p1, s.xor3(hi0, c[3], k1), p0}
-		if round < 9 {
-			VPADDD(s.bits(0x9E3779B9), k0, k0)
-			VPADDD(s.bits(0xBB67AE85), k1, k1)
-		}
+		c = [4]reg.VecVirtual{xorKey(hi1, c[1], 4+2*round), p1, xorKey(hi0, c[3], 5+2*round), p0}
 	}
 	return c
 }

@@ -41,7 +41,12 @@ func (s *set) bits(v uint32) Op {
 // are enough: a vector from memory costs AVX-512 as much as a multiply-add.
 func (s *set) hold(values ...float64) {
 	for _, v := range values {
-		bits := math.Float32bits(float32(v))
+		s.holdBits(math.Float32bits(float32(v)))
+	}
+}
+
+func (s *set) holdBits(values ...uint32) {
+	for _, bits := range values {
 		if s.held[bits] != nil || !s.wide {
 			continue
 		}
