@@ -5966,42 +5966,6 @@ TEXT ·normAVX2(SB), NOSPLIT, $0-104
 	VBROADCASTSS mean+96(FP), Y0
 	VBROADCASTSS rstd+100(FP), Y1
 
-unrolled:
-	CMPQ        CX, $+32
-	JL          unrolledEnd
-	VMOVUPS     (BX)(AX*1), Y2
-	VSUBPS      Y0, Y2, Y2
-	VMULPS      Y1, Y2, Y2
-	VMOVUPS     (SI)(AX*1), Y3
-	VMOVUPS     (DI)(AX*1), Y4
-	VFMADD213PS Y4, Y3, Y2
-	VMOVUPS     Y2, (DX)(AX*1)
-	VMOVUPS     32(BX)(AX*1), Y2
-	VSUBPS      Y0, Y2, Y2
-	VMULPS      Y1, Y2, Y2
-	VMOVUPS     32(SI)(AX*1), Y3
-	VMOVUPS     32(DI)(AX*1), Y4
-	VFMADD213PS Y4, Y3, Y2
-	VMOVUPS     Y2, 32(DX)(AX*1)
-	VMOVUPS     64(BX)(AX*1), Y2
-	VSUBPS      Y0, Y2, Y2
-	VMULPS      Y1, Y2, Y2
-	VMOVUPS     64(SI)(AX*1), Y3
-	VMOVUPS     64(DI)(AX*1), Y4
-	VFMADD213PS Y4, Y3, Y2
-	VMOVUPS     Y2, 64(DX)(AX*1)
-	VMOVUPS     96(BX)(AX*1), Y2
-	VSUBPS      Y0, Y2, Y2
-	VMULPS      Y1, Y2, Y2
-	VMOVUPS     96(SI)(AX*1), Y3
-	VMOVUPS     96(DI)(AX*1), Y4
-	VFMADD213PS Y4, Y3, Y2
-	VMOVUPS     Y2, 96(DX)(AX*1)
-	ADDQ        $+128, AX
-	SUBQ        $+32, CX
-	JMP         unrolled
-
-unrolledEnd:
 single:
 	CMPQ        CX, $+8
 	JL          singleEnd
@@ -6045,38 +6009,6 @@ TEXT ·normScaleAVX2(SB), NOSPLIT, $0-80
 	VBROADCASTSS mean+72(FP), Y0
 	VBROADCASTSS rstd+76(FP), Y1
 
-unrolled:
-	CMPQ    CX, $+32
-	JL      unrolledEnd
-	VMOVUPS (BX)(AX*1), Y2
-	VSUBPS  Y0, Y2, Y2
-	VMULPS  Y1, Y2, Y2
-	VMOVUPS (SI)(AX*1), Y3
-	VMULPS  Y3, Y2, Y2
-	VMOVUPS Y2, (DX)(AX*1)
-	VMOVUPS 32(BX)(AX*1), Y2
-	VSUBPS  Y0, Y2, Y2
-	VMULPS  Y1, Y2, Y2
-	VMOVUPS 32(SI)(AX*1), Y3
-	VMULPS  Y3, Y2, Y2
-	VMOVUPS Y2, 32(DX)(AX*1)
-	VMOVUPS 64(BX)(AX*1), Y2
-	VSUBPS  Y0, Y2, Y2
-	VMULPS  Y1, Y2, Y2
-	VMOVUPS 64(SI)(AX*1), Y3
-	VMULPS  Y3, Y2, Y2
-	VMOVUPS Y2, 64(DX)(AX*1)
-	VMOVUPS 96(BX)(AX*1), Y2
-	VSUBPS  Y0, Y2, Y2
-	VMULPS  Y1, Y2, Y2
-	VMOVUPS 96(SI)(AX*1), Y3
-	VMULPS  Y3, Y2, Y2
-	VMOVUPS Y2, 96(DX)(AX*1)
-	ADDQ    $+128, AX
-	SUBQ    $+32, CX
-	JMP     unrolled
-
-unrolledEnd:
 single:
 	CMPQ    CX, $+8
 	JL      singleEnd
@@ -6264,54 +6196,6 @@ TEXT ·normGradAVX2(SB), NOSPLIT, $0-112
 	VBROADCASTSS m1+104(FP), Y2
 	VBROADCASTSS m2+108(FP), Y3
 
-unrolled:
-	CMPQ         CX, $+32
-	JL           unrolledEnd
-	VMOVUPS      (SI)(AX*1), Y4
-	VSUBPS       Y0, Y4, Y4
-	VMULPS       Y1, Y4, Y4
-	VMOVUPS      (DI)(AX*1), Y5
-	VMOVUPS      (BX)(AX*1), Y6
-	VMULPS       Y5, Y6, Y5
-	VSUBPS       Y2, Y5, Y5
-	VFNMADD231PS Y3, Y4, Y5
-	VMULPS       Y1, Y5, Y4
-	VMOVUPS      Y4, (DX)(AX*1)
-	VMOVUPS      32(SI)(AX*1), Y4
-	VSUBPS       Y0, Y4, Y4
-	VMULPS       Y1, Y4, Y4
-	VMOVUPS      32(DI)(AX*1), Y5
-	VMOVUPS      32(BX)(AX*1), Y6
-	VMULPS       Y5, Y6, Y5
-	VSUBPS       Y2, Y5, Y5
-	VFNMADD231PS Y3, Y4, Y5
-	VMULPS       Y1, Y5, Y4
-	VMOVUPS      Y4, 32(DX)(AX*1)
-	VMOVUPS      64(SI)(AX*1), Y4
-	VSUBPS       Y0, Y4, Y4
-	VMULPS       Y1, Y4, Y4
-	VMOVUPS      64(DI)(AX*1), Y5
-	VMOVUPS      64(BX)(AX*1), Y6
-	VMULPS       Y5, Y6, Y5
-	VSUBPS       Y2, Y5, Y5
-	VFNMADD231PS Y3, Y4, Y5
-	VMULPS       Y1, Y5, Y4
-	VMOVUPS      Y4, 64(DX)(AX*1)
-	VMOVUPS      96(SI)(AX*1), Y4
-	VSUBPS       Y0, Y4, Y4
-	VMULPS       Y1, Y4, Y4
-	VMOVUPS      96(DI)(AX*1), Y5
-	VMOVUPS      96(BX)(AX*1), Y6
-	VMULPS       Y5, Y6, Y5
-	VSUBPS       Y2, Y5, Y5
-	VFNMADD231PS Y3, Y4, Y5
-	VMULPS       Y1, Y5, Y4
-	VMOVUPS      Y4, 96(DX)(AX*1)
-	ADDQ         $+128, AX
-	SUBQ         $+32, CX
-	JMP          unrolled
-
-unrolledEnd:
 single:
 	CMPQ         CX, $+8
 	JL           singleEnd

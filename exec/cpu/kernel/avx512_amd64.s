@@ -5773,42 +5773,6 @@ TEXT ·normAVX512(SB), NOSPLIT, $0-104
 	VBROADCASTSS mean+96(FP), Z0
 	VBROADCASTSS rstd+100(FP), Z1
 
-unrolled:
-	CMPQ        CX, $+64
-	JL          unrolledEnd
-	VMOVUPS     (BX)(AX*1), Z2
-	VSUBPS      Z0, Z2, Z2
-	VMULPS      Z1, Z2, Z2
-	VMOVUPS     (SI)(AX*1), Z3
-	VMOVUPS     (DI)(AX*1), Z4
-	VFMADD213PS Z4, Z3, Z2
-	VMOVUPS     Z2, (DX)(AX*1)
-	VMOVUPS     64(BX)(AX*1), Z2
-	VSUBPS      Z0, Z2, Z2
-	VMULPS      Z1, Z2, Z2
-	VMOVUPS     64(SI)(AX*1), Z3
-	VMOVUPS     64(DI)(AX*1), Z4
-	VFMADD213PS Z4, Z3, Z2
-	VMOVUPS     Z2, 64(DX)(AX*1)
-	VMOVUPS     128(BX)(AX*1), Z2
-	VSUBPS      Z0, Z2, Z2
-	VMULPS      Z1, Z2, Z2
-	VMOVUPS     128(SI)(AX*1), Z3
-	VMOVUPS     128(DI)(AX*1), Z4
-	VFMADD213PS Z4, Z3, Z2
-	VMOVUPS     Z2, 128(DX)(AX*1)
-	VMOVUPS     192(BX)(AX*1), Z2
-	VSUBPS      Z0, Z2, Z2
-	VMULPS      Z1, Z2, Z2
-	VMOVUPS     192(SI)(AX*1), Z3
-	VMOVUPS     192(DI)(AX*1), Z4
-	VFMADD213PS Z4, Z3, Z2
-	VMOVUPS     Z2, 192(DX)(AX*1)
-	ADDQ        $+256, AX
-	SUBQ        $+64, CX
-	JMP         unrolled
-
-unrolledEnd:
 single:
 	CMPQ        CX, $+16
 	JL          singleEnd
@@ -5852,38 +5816,6 @@ TEXT ·normScaleAVX512(SB), NOSPLIT, $0-80
 	VBROADCASTSS mean+72(FP), Z0
 	VBROADCASTSS rstd+76(FP), Z1
 
-unrolled:
-	CMPQ    CX, $+64
-	JL      unrolledEnd
-	VMOVUPS (BX)(AX*1), Z2
-	VSUBPS  Z0, Z2, Z2
-	VMULPS  Z1, Z2, Z2
-	VMOVUPS (SI)(AX*1), Z3
-	VMULPS  Z3, Z2, Z2
-	VMOVUPS Z2, (DX)(AX*1)
-	VMOVUPS 64(BX)(AX*1), Z2
-	VSUBPS  Z0, Z2, Z2
-	VMULPS  Z1, Z2, Z2
-	VMOVUPS 64(SI)(AX*1), Z3
-	VMULPS  Z3, Z2, Z2
-	VMOVUPS Z2, 64(DX)(AX*1)
-	VMOVUPS 128(BX)(AX*1), Z2
-	VSUBPS  Z0, Z2, Z2
-	VMULPS  Z1, Z2, Z2
-	VMOVUPS 128(SI)(AX*1), Z3
-	VMULPS  Z3, Z2, Z2
-	VMOVUPS Z2, 128(DX)(AX*1)
-	VMOVUPS 192(BX)(AX*1), Z2
-	VSUBPS  Z0, Z2, Z2
-	VMULPS  Z1, Z2, Z2
-	VMOVUPS 192(SI)(AX*1), Z3
-	VMULPS  Z3, Z2, Z2
-	VMOVUPS Z2, 192(DX)(AX*1)
-	ADDQ    $+256, AX
-	SUBQ    $+64, CX
-	JMP     unrolled
-
-unrolledEnd:
 single:
 	CMPQ    CX, $+16
 	JL      singleEnd
@@ -6083,54 +6015,6 @@ TEXT ·normGradAVX512(SB), NOSPLIT, $0-112
 	VBROADCASTSS m1+104(FP), Z2
 	VBROADCASTSS m2+108(FP), Z3
 
-unrolled:
-	CMPQ         CX, $+64
-	JL           unrolledEnd
-	VMOVUPS      (SI)(AX*1), Z4
-	VSUBPS       Z0, Z4, Z4
-	VMULPS       Z1, Z4, Z4
-	VMOVUPS      (DI)(AX*1), Z5
-	VMOVUPS      (BX)(AX*1), Z6
-	VMULPS       Z5, Z6, Z5
-	VSUBPS       Z2, Z5, Z5
-	VFNMADD231PS Z3, Z4, Z5
-	VMULPS       Z1, Z5, Z4
-	VMOVUPS      Z4, (DX)(AX*1)
-	VMOVUPS      64(SI)(AX*1), Z4
-	VSUBPS       Z0, Z4, Z4
-	VMULPS       Z1, Z4, Z4
-	VMOVUPS      64(DI)(AX*1), Z5
-	VMOVUPS      64(BX)(AX*1), Z6
-	VMULPS       Z5, Z6, Z5
-	VSUBPS       Z2, Z5, Z5
-	VFNMADD231PS Z3, Z4, Z5
-	VMULPS       Z1, Z5, Z4
-	VMOVUPS      Z4, 64(DX)(AX*1)
-	VMOVUPS      128(SI)(AX*1), Z4
-	VSUBPS       Z0, Z4, Z4
-	VMULPS       Z1, Z4, Z4
-	VMOVUPS      128(DI)(AX*1), Z5
-	VMOVUPS      128(BX)(AX*1), Z6
-	VMULPS       Z5, Z6, Z5
-	VSUBPS       Z2, Z5, Z5
-	VFNMADD231PS Z3, Z4, Z5
-	VMULPS       Z1, Z5, Z4
-	VMOVUPS      Z4, 128(DX)(AX*1)
-	VMOVUPS      192(SI)(AX*1), Z4
-	VSUBPS       Z0, Z4, Z4
-	VMULPS       Z1, Z4, Z4
-	VMOVUPS      192(DI)(AX*1), Z5
-	VMOVUPS      192(BX)(AX*1), Z6
-	VMULPS       Z5, Z6, Z5
-	VSUBPS       Z2, Z5, Z5
-	VFNMADD231PS Z3, Z4, Z5
-	VMULPS       Z1, Z5, Z4
-	VMOVUPS      Z4, 192(DX)(AX*1)
-	ADDQ         $+256, AX
-	SUBQ         $+64, CX
-	JMP          unrolled
-
-unrolledEnd:
 single:
 	CMPQ         CX, $+16
 	JL           singleEnd

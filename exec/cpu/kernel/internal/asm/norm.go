@@ -22,7 +22,7 @@ func (s *set) norm(name string, shift bool) {
 	}
 	s.function(name, signature, doc)
 	l, mean, rstd := s.over(slices...), s.param("mean"), s.param("rstd")
-	l.each(4, func(u int, masked bool) {
+	l.each(1, func(u int, masked bool) {
 		y := s.xhat(l, u, masked, mean, rstd)
 		gamma := l.load("gamma", u, masked)
 		if shift {
@@ -66,7 +66,7 @@ func (s *set) normGrad() {
 		"sets dx = rstd (dy gamma - m1 - xhat m2).")
 	l := s.over("dx", "dy", "x", "gamma")
 	mean, rstd, m1, m2 := s.param("mean"), s.param("rstd"), s.param("m1"), s.param("m2")
-	l.each(4, func(u int, masked bool) {
+	l.each(1, func(u int, masked bool) {
 		xhat := s.xhat(l, u, masked, mean, rstd)
 		g := s.mul(l.load("gamma", u, masked), l.load("dy", u, masked))
 		g = s.sub(m1, g)
