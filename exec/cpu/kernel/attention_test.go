@@ -106,6 +106,9 @@ func drawAttention(t *rapid.T, queries int) AttentionGradArgs {
 	a.Heads = a.KVHeads * rapid.IntRange(1, 2).Draw(t, "group")
 	a.Dim = rapid.OneOf(rapid.SampledFrom([]int{16, 20, 32, 64}), rapid.IntRange(1, 40)).Draw(t, "dim")
 	a.Queries, a.Keys = queries, size(200).Draw(t, "keys")
+	if rapid.IntRange(0, 19).Draw(t, "several blocks of keys") == 7 {
+		a.Keys = rapid.IntRange(257, 300).Draw(t, "many keys")
+	}
 	if queries == 0 {
 		a.Queries = rapid.OneOf(rapid.Just(a.Keys), size(130)).Draw(t, "queries")
 	}

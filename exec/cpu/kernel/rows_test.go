@@ -114,10 +114,17 @@ func TestCrossEntropy(t *testing.T) {
 	check(t, func(t *rapid.T) (func(p *Pool) [][]float32, func(t *rapid.T, got [][]float32)) {
 		x := random(t)
 		rows, cols := size(64).Draw(t, "rows"), size(300).Draw(t, "cols")
+		if rapid.IntRange(0, 9).Draw(t, "several blocks of logits") == 7 {
+			rows, cols = rapid.IntRange(1, 3).Draw(t, "few"), rapid.IntRange(4090, 9000).Draw(t, "wide")
+		}
 		ld := cols + rapid.IntRange(0, 3).Draw(t, "pad")
 		logits := x(rows * ld)
+		late := rapid.SampledFrom([]float32{0, 40, -40}).Draw(t, "late") // a later block has far larger ones
 		for i := range logits {
 			logits[i] *= 5
+			if i%ld >= 4096 {
+				logits[i] += late
+			}
 		}
 		targets := make([]int32, rows)
 		for r := range targets {
