@@ -3,7 +3,6 @@ package bench
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -68,11 +67,7 @@ func measureCPU(ctx context.Context, o CPUOptions, stdout io.Writer, sizes cpuSi
 	if err := checkChart(o.SVG); err != nil {
 		return err
 	}
-	write := figures(stdout, o.OpenBLAS)
-	if o.JSON {
-		lines := json.NewEncoder(stdout)
-		write = func(r Result) error { return lines.Encode(r) }
-	}
+	write := results(stdout, o.JSON, o.OpenBLAS)
 	var results []Result
 	s := &cpuSuite{ctx: ctx, sizes: sizes, clock: clock, emit: func(r Result) error {
 		results = append(results, r)

@@ -31,4 +31,7 @@
 // The suite cpu ([CPU]) measures the kernels of package kernel one by one, and
 // what the machine can do at most by loops that do nothing else, in the same run;
 // matrix products, if asked for, in turns with OpenBLAS (python/openblas.py).
+//
+// The suite generate ([Generate]) measures the generation of text beside what the
+// bandwidth of memory allows.
 package bench

@@ -3,7 +3,6 @@ package bench
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -58,11 +57,7 @@ func generate(ctx context.Context, o GenerateOptions, stdout io.Writer, g genera
 		return fmt.Errorf("bench: %d tokens, %d threads: neither may be negative", o.Tokens, o.Threads)
 	}
 	o.Tokens, o.Threads = cmp.Or(o.Tokens, 32), cmp.Or(o.Threads, runtime.GOMAXPROCS(0))
-	emit := figures(stdout, false)
-	if o.JSON {
-		lines := json.NewEncoder(stdout)
-		emit = func(r Result) error { return lines.Encode(r) }
-	}
+	emit := results(stdout, o.JSON, false)
 	d, err := newDecoder(g.config, o.Threads)
 	if err != nil {
 		return err

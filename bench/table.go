@@ -2,6 +2,7 @@ package bench
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -92,6 +93,15 @@ func plural(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// results returns what writes results one by one: as JSON, or as figures for people.
+func results(w io.Writer, asJSON, blas bool) func(Result) error {
+	if asJSON {
+		lines := json.NewEncoder(w)
+		return func(r Result) error { return lines.Encode(r) }
+	}
+	return figures(w, blas)
 }
 
 // figures returns what prints results for people, a line each as they come, with a column

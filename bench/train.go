@@ -57,10 +57,9 @@ func train(ctx context.Context, o TrainOptions, stdout io.Writer, workloads ...w
 	if o.Rounds < 0 || o.Steps < 0 || o.Threads < 0 || o.PeerTimeout < 0 {
 		return fmt.Errorf("bench: %d rounds, %d steps, %d threads, %v for a turn: none may be negative", o.Rounds, o.Steps, o.Threads, o.PeerTimeout)
 	}
-	switch exec.Precision(o.Precision) {
-	case "", exec.FP32, exec.BF16:
-	default:
-		return fmt.Errorf("bench: precision %q is unknown: use %s or %s", o.Precision, exec.FP32, exec.BF16)
+	precision, err := exec.ParsePrecision(o.Precision)
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
 	}
 	o.Rounds, o.Steps = cmp.Or(o.Rounds, 5), cmp.Or(o.Steps, 3)
 	o.Threads = cmp.Or(o.Threads, runtime.GOMAXPROCS(0))
@@ -76,7 +75,7 @@ func train(ctx context.Context, o TrainOptions, stdout io.Writer, workloads ...w
 	}
 	var results []Result
 	for _, w := range workloads {
-		if exec.Precision(o.Precision) == exec.BF16 {
+		if precision == exec.BF16 {
 			w.Precision = o.Precision
 		}
 		peers, err := peersOf(o, w, python)

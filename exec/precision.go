@@ -16,6 +16,12 @@ const (
 	BF16 Precision = "bf16"
 )
 
+// ParsePrecision is the precision of that name.
+func ParsePrecision(name string) (Precision, error) {
+	p := Precision(name)
+	return p, p.check()
+}
+
 func (p Precision) check() error {
 	switch p {
 	case "", FP32, BF16:

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/galvani-ml/galvani/exec"
 )
 
 // Config is a training run. The keys of a YAML configuration and the flags of
@@ -92,7 +94,8 @@ func (c *Config) Validate() error {
 	check(c.Sample >= 0, "--sample %d: must not be negative", c.Sample)
 	check(!c.Resume || c.Out != "", "--resume: name the run to continue with --out DIR")
 	check(c.Labels == "" || c.DataOrder == "sequential", "--labels: needs --data-order sequential")
-	check(c.Precision == "fp32" || c.Precision == "bf16", "--precision %s: must be fp32 or bf16", c.Precision)
+	_, err := exec.ParsePrecision(c.Precision)
+	check(err == nil && c.Precision != "", "--precision %s: must be fp32 or bf16", c.Precision)
 	check(c.Device != "gpu", "--device gpu: this build has no GPU back end; use --device cpu")
 	check(c.Collectives == "auto" || c.Collectives == "nats", "--collectives %s: no such plugin is installed; use nats", c.Collectives)
 	return errors.Join(errs...)

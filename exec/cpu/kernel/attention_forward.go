@@ -167,7 +167,7 @@ func (t *attentionTask) row(buffer []float32, b, h, q int) {
 		decay := float32(math.Exp2(float64(was - most)))
 		sum = sum*decay + t.in.sum(scores)
 		t.in.scale(o, o, decay)
-		t.in.multiply(1, t.Dim, len(scores), scores, 0, 1, t.V.from(b, k0, kv), t.V.Token, o, t.Dim, true)
+		t.in.product(1, t.Dim, len(scores), scores, 0, 1, t.V.from(b, k0, kv), t.V.Token, o, t.Dim, true)
 	}
 	t.finishRow(b, h, q, o, most, sum)
 }

@@ -115,7 +115,7 @@ func (a *AttentionArgs) perKey(in *inner, y, block, x []float32, ldx, q0, n, k0,
 	rows := in.productRows(a.Dim)
 	for j := 0; j < keys; {
 		end := min(keys, j+rows)
-		if whole := min(keys, 1-min(1, a.beyond(q0, k0))); whole > j { // rows that all queries see
+		if whole := min(keys, max(0, 1-a.beyond(q0, k0))); whole > j { // rows that all queries see
 			end = whole
 		}
 		first := a.hidden(q0, k0+j)

@@ -82,15 +82,3 @@ func (in *inner) strip(buffer []float32, g *GemmArgs) {
 		}
 	}
 }
-
-// multiply is the product C [m, n] = A B (+ C) within one worker, nothing packed:
-// A has the strides rs and ks, B rows of ldb elements. Strips of columns are
-// of about one width: two of 32 are faster than 48 and 16.
-func (in *inner) multiply(m, n, k int, a []float32, rs, ks int, b []float32, ldb int, c []float32, ldc int, accumulate bool) {
-	step := min(in.nr, (ceil(n, ceil(n, in.nr))+15)&^15)
-	for j := 0; j < n; j += step {
-		for i := 0; i < m; i += in.mr {
-			in.tile(k, a[i*rs:], rs, ks, b[j:], ldb, c[i*ldc+j:], ldc, min(in.mr, m-i), min(step, n-j), accumulate, nil)
-		}
-	}
-}

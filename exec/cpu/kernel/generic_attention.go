@@ -51,7 +51,7 @@ func pairDotsGeneric(out, x []float32, ldx int, y []float32, ldy, cols int) {
 }
 
 // productTiles makes a product of calls of a micro-kernel of mr rows and nr
-// columns, in strips of about one width: two of 8 are faster than 12 and 4.
+// columns.
 func productTiles(tile tileFunc, mr, nr int) productFunc {
 	return func(rows, cols, kc int, a []float32, rs, ks int, b []float32, ldb int, c []float32, ldc int, accumulate bool) {
 		for j := 0; j < cols; j += nr {

@@ -95,6 +95,6 @@ type productFunc func(rows, cols, kc int, a []float32, rs, ks int, b []float32, 
 // and d to scale p (d-delta). columnHide sets the first hidden+r of 16 elements
 // of each row r to minus infinity.
 //
-// log2 takes normal positive numbers. rowScale sets the rows of y to those of x times a factor each, pairDots sets
+// rowScale sets the rows of y to those of x times a factor each, pairDots sets
 // out to the products of the rows of x with those of y.
 type columnGradFunc func(s, d, lse, delta []float32, ld, rows int, factor, scale float32)
