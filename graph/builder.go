@@ -105,6 +105,19 @@ func (b *Builder) ParamAs(name string, init Init, shape, stored []int) *G.Node {
 	return n
 }
 
+// Split says that dimension dim of a parameter is one that the ranks of tensor
+// parallelism share: heads, the inner width, or the vocabulary, along which the
+// layer computes each part without the others.
+func (b *Builder) Split(param *G.Node, dim int) {
+	for _, p := range b.model.Params {
+		if b.err == nil && p.Node == param {
+			p.split = 1 + dim
+			return
+		}
+	}
+	b.Fail(errors.New("graph: Split of what is no parameter"))
+}
+
 // Apply adds an operation.
 func (b *Builder) Apply(name string, s Spec, in ...*G.Node) *G.Node {
 	if b.err != nil {

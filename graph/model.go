@@ -36,7 +36,15 @@ type Param struct {
 	Shape, Stored tensor.Shape
 	Init          Init
 	Layer         int // the first layer that uses it
+
+	split int // 1 + the dimension that tensor parallelism splits, 0 for none
 }
+
+// Split returns the dimension along which tensor parallelism splits the
+// parameter: attention heads, the inner width of a feed-forward layer, or the
+// vocabulary. ok is false for parameters that it leaves whole. See
+// [Builder.Split].
+func (p *Param) Split() (dim int, ok bool) { return p.split - 1, p.split > 0 }
 
 // Decays reports whether weight decay applies: to stored shapes of 2 or more
 // dimensions, not to biases and norms.

@@ -20,7 +20,7 @@ func (m *bert) embeddingLayer() bertEmbedding {
 	c := m.cfg
 	m.Layer("embedding", "bert.embedding", "bert.embeddings.")
 	return bertEmbedding{
-		words:     m.Param("word_embeddings.weight", c.weights(), c.VocabSize, c.HiddenSize),
+		words:     m.vocabulary("word_embeddings.weight", c.weights(), c.VocabSize, c.HiddenSize),
 		positions: m.Param("position_embeddings.weight", c.weights(), c.MaxPositionEmbeddings, c.HiddenSize),
 		types:     m.Param("token_type_embeddings.weight", c.weights(), c.TypeVocabSize, c.HiddenSize),
 		norm:      m.normParams("LayerNorm", c.HiddenSize),
@@ -38,16 +38,16 @@ func (m *bert) blockLayer(i int) bertBlock {
 	m.Layer(name, "bert.block", "bert.encoder."+name+".")
 	C, H, D, F := c.HiddenSize, c.NumAttentionHeads, c.HiddenSize/c.NumAttentionHeads, c.IntermediateSize
 	toHeads := func(name string) affine {
-		return m.linearParams(name, c.weights(), []int{H, D, C}, []int{C, C}, []int{H, D})
+		return m.split(m.linearParams(name, c.weights(), []int{H, D, C}, []int{C, C}, []int{H, D}), 0, 0)
 	}
 	return bertBlock{
 		query:    toHeads("attention.self.query"),
 		key:      toHeads("attention.self.key"),
 		value:    toHeads("attention.self.value"),
-		attnProj: m.linearParams("attention.output.dense", c.weights(), []int{C, H, D}, []int{C, C}, []int{C}),
+		attnProj: m.split(m.linearParams("attention.output.dense", c.weights(), []int{C, H, D}, []int{C, C}, []int{C}), 1),
 		norm1:    m.normParams("attention.output.LayerNorm", C),
-		up:       m.linearParams("intermediate.dense", c.weights(), []int{F, C}, []int{F, C}, []int{F}),
-		down:     m.linearParams("output.dense", c.weights(), []int{C, F}, []int{C, F}, []int{C}),
+		up:       m.split(m.linearParams("intermediate.dense", c.weights(), []int{F, C}, []int{F, C}, []int{F}), 0, 0),
+		down:     m.split(m.linearParams("output.dense", c.weights(), []int{C, F}, []int{C, F}, []int{C}), 1),
 		norm2:    m.normParams("output.LayerNorm", C),
 	}
 }
@@ -63,8 +63,9 @@ func (m *bert) headLayer() bertHead {
 		norm:    m.normParams("transform.LayerNorm", C),
 		decoder: affine{weight: m.table, bias: m.Param("bias", zeros, V)},
 	}
+	m.Split(h.decoder.bias, 0)
 	if !c.TieWordEmbeddings {
-		h.decoder.weight = m.Param("decoder.weight", c.weights(), V, C)
+		h.decoder.weight = m.vocabulary("decoder.weight", c.weights(), V, C)
 	}
 	return h
 }

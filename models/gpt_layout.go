@@ -18,7 +18,7 @@ func (m *gpt) embeddingLayer() gptEmbedding {
 	c := m.cfg
 	m.Layer("embedding", "gpt2.embedding", "")
 	return gptEmbedding{
-		tokens:    m.Param("wte.weight", c.weights(), c.VocabSize, c.NEmbd),
+		tokens:    m.vocabulary("wte.weight", c.weights(), c.VocabSize, c.NEmbd),
 		positions: m.Param("wpe.weight", c.weights(), c.NPositions, c.NEmbd),
 	}
 }
@@ -35,11 +35,11 @@ func (m *gpt) blockLayer(i int) gptBlock {
 	C, H, D, F := c.NEmbd, c.NHead, c.NEmbd/c.NHead, c.Inner()
 	return gptBlock{
 		norm1:    m.normParams("ln_1", C),
-		qkv:      m.linearParams("attn.c_attn", c.weights(), []int{C, 3, H, D}, []int{C, 3 * C}, []int{3, H, D}),
-		attnProj: m.linearParams("attn.c_proj", c.residualWeights(), []int{H, D, C}, []int{C, C}, []int{C}),
+		qkv:      m.split(m.linearParams("attn.c_attn", c.weights(), []int{C, 3, H, D}, []int{C, 3 * C}, []int{3, H, D}), 2, 1),
+		attnProj: m.split(m.linearParams("attn.c_proj", c.residualWeights(), []int{H, D, C}, []int{C, C}, []int{C}), 0),
 		norm2:    m.normParams("ln_2", C),
-		up:       m.linearParams("mlp.c_fc", c.weights(), []int{C, F}, []int{C, F}, []int{F}),
-		down:     m.linearParams("mlp.c_proj", c.residualWeights(), []int{F, C}, []int{F, C}, []int{C}),
+		up:       m.split(m.linearParams("mlp.c_fc", c.weights(), []int{C, F}, []int{C, F}, []int{F}), 1, 0),
+		down:     m.split(m.linearParams("mlp.c_proj", c.residualWeights(), []int{F, C}, []int{F, C}, []int{C}), 0),
 	}
 }
 
@@ -59,7 +59,7 @@ func (m *gpt) headLayer() gptHead {
 	m.Layer("head", "gpt2.head", "")
 	h := gptHead{norm: m.normParams("ln_f", c.NEmbd), table: m.table}
 	if !c.TieWordEmbeddings {
-		h.table = m.Param("lm_head.weight", c.weights(), c.VocabSize, c.NEmbd)
+		h.table = m.vocabulary("lm_head.weight", c.weights(), c.VocabSize, c.NEmbd)
 	}
 	return h
 }

@@ -57,7 +57,17 @@ func (s toy) build(t testing.TB) *graph.Model {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.split(b, m)
 	return m
+}
+
+// split says what tensor parallelism splits.
+func (s toy) split(b *graph.Builder, m *graph.Model) {
+	for _, p := range m.Params {
+		if d, ok := (megatron{bert: s.bert, vocab: true}).Param(p).Held.Dim(); ok {
+			b.Split(p.Node, d)
+		}
+	}
 }
 
 func (s toy) embed(b *graph.Builder) (x, table, rng *G.Node) {
