@@ -73,6 +73,9 @@ const (
 type Input struct {
 	Name string
 	Node *G.Node
+	// Parts is how a rank's input is cut out of the whole micro-batch's: along
+	// each dimension, part Index of Count. Nil is the whole.
+	Parts []Part
 }
 
 // PerRow reports whether the input has the batch as its first dimension.

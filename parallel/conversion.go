@@ -64,40 +64,36 @@ type step struct {
 
 // route orders the conversions from one layout to another; order lists the axes
 // in the order they split a dimension that several of them shard. Parts are
-// joined in the reverse of that order, and cut in it.
-func route(from, to Layout, axes []graph.Axis, order []int) ([]step, error) {
+// joined in the reverse of that order, and cut in it: parts that an inner axis
+// has split further are joined first where an outer axis changes, and cut again
+// after.
+func route(from, to Layout, order []int) []step {
 	now := slices.Clone(from)
 	var steps []step
-	move := func(k int) error {
-		i := order[k]
-		for _, p := range []Placement{now[i], to[i]} {
-			_, sharded := p.Dim()
-			for _, j := range order[k+1:] {
-				if sharded && now[j] == p {
-					return &ConversionError{axes[i].Name, now[i], to[i],
-						fmt.Sprintf("axis %s splits the parts of the same dimension further", axes[j].Name)}
-				}
-			}
-		}
-		now[i] = to[i]
-		steps = append(steps, step{i, to[i]})
-		return nil
+	move := func(i int, p Placement) {
+		now[i] = p
+		steps = append(steps, step{i, p})
 	}
 	for k, i := range slices.Backward(order) {
-		_, fromShard := now[i].Dim()
+		_, fromShard := from[i].Dim()
 		_, toShard := to[i].Dim()
-		if fromShard && !toShard {
-			if err := move(k); err != nil {
-				return nil, err
-			}
+		switch {
+		case fromShard && !toShard:
+			move(i, to[i])
+		case fromShard && inside(from, to, order[:k], from[i]), fromShard && from[i] != to[i] && inside(from, to, order[:k], to[i]):
+			move(i, Replicate)
 		}
 	}
-	for k, i := range order {
+	for _, i := range order {
 		if now[i] != to[i] {
-			if err := move(k); err != nil {
-				return nil, err
-			}
+			move(i, to[i])
 		}
 	}
-	return steps, nil
+	return steps
+}
+
+// inside reports whether one of the outer axes begins or ceases to split what
+// is placed at p.
+func inside(from, to Layout, outer []int, p Placement) bool {
+	return slices.ContainsFunc(outer, func(o int) bool { return (from[o] == p) != (to[o] == p) })
 }

@@ -2,12 +2,57 @@ package parallel
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/galvani-ml/galvani/graph"
+	G "gorgonia.org/gorgonia"
 )
 
-// fetch gives a value on the stage of an operation that uses it: a leaf as
-// operations take it, a result of another stage by a pair of send and receive.
+// enter gives a value as an operation takes it: on its stage, and in the layout
+// that its layer's strategy has at its borders if n is of a layer with another.
+func (w *walker) enter(v *value, n *G.Node, tag graph.Tag) (*value, error) {
+	if v.stage == leafStage {
+		return w.leafFor(v, tag)
+	}
+	from := graph.OpOf(n).Tag
+	want := slices.Clone(v.at)
+	before := slices.Clone(v.at)
+	for i, tables := range w.tables {
+		if tables[from.Layer].Activation() == tables[tag.Layer].Activation() {
+			continue
+		}
+		want[i] = tables[tag.Layer].Activation()
+		if _, sharded := want[i].Dim(); sharded && (v.at[i] == Replicate || v.at[i] == Partial) {
+			before[i] = want[i] // what is smaller is cut before it is sent
+		}
+	}
+	v, err := w.convert(v, before, from)
+	if err != nil {
+		return nil, err
+	}
+	if v, err = w.fetch(v, tag); err != nil {
+		return nil, err
+	}
+	return w.convert(v, want, tag)
+}
+
+// leafFor gives a leaf as an operation's layer takes it.
+func (w *walker) leafFor(v *value, tag graph.Tag) (*value, error) {
+	stage := w.stageOf[tag.Layer]
+	key := place{v, stage}
+	f := w.fetched[key]
+	if f == nil {
+		f = &value{name: v.name, typ: v.typ, at: v.at, order: v.order, stage: stage}
+		if stage == w.stage {
+			f.node = v.node
+		}
+		w.fetched[key] = f
+	}
+	return w.convert(f, v.used[tag.Layer], tag)
+}
+
+// fetch gives a result on the stage of an operation that uses it, by a pair of
+// send and receive if it is another's.
 func (w *walker) fetch(v *value, tag graph.Tag) (*value, error) {
 	stage := w.stageOf[tag.Layer]
 	if v.stage == stage {
@@ -17,20 +62,11 @@ func (w *walker) fetch(v *value, tag graph.Tag) (*value, error) {
 	if f := w.fetched[key]; f != nil {
 		return f, nil
 	}
-	f := &value{name: v.name, typ: v.typ, at: v.at, order: v.order, stage: stage}
-	var err error
-	switch {
-	case v.stage == leafStage:
-		if stage == w.stage {
-			f.node = v.node
-		}
-		f, err = w.convert(f, v.used, tag)
-	case v.stage > stage:
-		err = fmt.Errorf("stage %d uses %s of the later stage %d", stage, v.name, v.stage)
-	default:
-		err = w.cross(v, f, tag)
+	if v.stage > stage {
+		return nil, fmt.Errorf("stage %d uses %s of the later stage %d", stage, v.name, v.stage)
 	}
-	if err != nil {
+	f := &value{name: v.name, typ: v.typ, at: v.at, order: v.order, stage: stage}
+	if err := w.cross(v, f, tag); err != nil {
 		return nil, err
 	}
 	w.fetched[key] = f

@@ -10,11 +10,12 @@ import (
 type KeyError struct {
 	Key, Value string
 	Nearest    string // the known key most like it
+	Known      string // all keys
 }
 
 // Error names the key and the nearest known one.
 func (e *KeyError) Error() string {
-	return fmt.Sprintf("unknown plan key: %s=%s: did you mean %s? (keys: %s)", e.Key, e.Value, e.Nearest, keyNames())
+	return fmt.Sprintf("unknown plan key: %s=%s: did you mean %s? (keys: %s)", e.Key, e.Value, e.Nearest, e.Known)
 }
 
 // ValueError is a value that a key of a plan cannot have.
@@ -28,15 +29,20 @@ func (e *ValueError) Error() string {
 	return fmt.Sprintf("invalid plan value: %s=%s: %s", e.Key, e.Value, e.Problem)
 }
 
-// UnsupportedError is a plan that makes sense but that this version cannot run.
-type UnsupportedError struct {
-	Key, Value string
-	Instead    string
+// DegreeError is a degree that does not divide what it splits of a layer.
+type DegreeError struct {
+	Key   string // of the plan
+	Value int
+	Layer string // name of the layer
+	What  string // what is split, as "12 attention heads"
+	Parts int    // number of ranks it must divide among
+	Works []int  // values of the key that would
 }
 
-// Error names the key and the value.
-func (e *UnsupportedError) Error() string {
-	return fmt.Sprintf("not supported by this version yet: %s=%s: %s", e.Key, e.Value, e.Instead)
+// Error names the key, the layer, and the values that would work.
+func (e *DegreeError) Error() string {
+	return fmt.Sprintf("%s=%d does not fit layer %s: %s do not divide among %d ranks: choose %s of %s",
+		e.Key, e.Value, e.Layer, e.What, e.Parts, e.Key, joinInts(e.Works, ", "))
 }
 
 // WorkersError is a plan for another number of workers than there are.
@@ -51,8 +57,15 @@ func (e *WorkersError) Error() string {
 	if e.Need < e.Have {
 		relation = "fewer workers than there are"
 	}
-	return fmt.Sprintf("plan for %s: pp=%d dp=%d tp=%d takes %d, there are %d: start %d workers or choose a plan with pp*dp*tp = %d",
-		relation, e.Plan.PP, e.Plan.DP, e.Plan.TP, e.Need, e.Have, e.Need, e.Have)
+	degrees := []string{"pp"}
+	values := []string{fmt.Sprintf("pp=%d", e.Plan.PP)}
+	for _, r := range Roles() {
+		if d := e.Plan.distinct()[0].Degree(r); d > 1 || r == RoleDP || r == RoleTP {
+			degrees, values = append(degrees, string(r)), append(values, fmt.Sprintf("%s=%d", r, d))
+		}
+	}
+	return fmt.Sprintf("plan for %s: %s takes %d, there are %d: start %d workers or choose a plan with %s = %d",
+		relation, strings.Join(values, " "), e.Need, e.Have, e.Need, strings.Join(degrees, "*"), e.Have)
 }
 
 // StagesError is a plan whose stages do not fit the model's blocks.

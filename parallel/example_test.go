@@ -45,11 +45,10 @@ func Example() {
 	fmt.Print(part.Describe())
 	// Output:
 	// pp=2 dp=2 tp=1 zero=0 ckpt=none micro=2 schedule=1f1b
-	// rank 3: pp 1/2 dp 1/2 tp 0/1
+	// rank 3: pp 1/2 dp 1/2
 	// rows 2+2 of 4
 	// group dp [2 3]
 	// group pp [1 3]
-	// group tp [3]
 	// group world [0 1 2 3]
 	// param h.1.mlp.weight float32[16 16], gradient summed over dp, counted elsewhere
 	// param lm_head.weight float32[16 32], gradient summed over dp, counted elsewhere

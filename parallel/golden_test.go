@@ -35,15 +35,13 @@ func golden(t *testing.T, name, got string) {
 }
 
 func TestPartTranscripts(t *testing.T) {
-	both := map[string]Table{AxisDP: DataParallel{}, AxisTP: megatron{}}
 	for _, c := range []struct {
 		file, plan string
 		ranks      []int
-		tables     map[string]Table
 	}{
-		{"gpt-pp2-dp2.txt", "pp=2 dp=2 micro=2 stages=1,2", []int{0, 3}, onlyDP},
-		{"gpt-tp2.txt", "tp=2", []int{1}, both},
-		{"gpt-zero3.txt", "dp=2", []int{0}, map[string]Table{AxisDP: zero3{n: 2}}},
+		{"gpt-pp2-dp2.txt", "pp=2 dp=2 micro=2 stages=1,2", []int{0, 3}},
+		{"gpt-tp2.txt", "tp=2", []int{1}},
+		{"gpt-zero3.txt", "dp=2 zero=3", []int{0}},
 	} {
 		t.Run(c.file, func(t *testing.T) {
 			var b strings.Builder
@@ -52,7 +50,7 @@ func TestPartTranscripts(t *testing.T) {
 				s.blocks = 3
 			}
 			for _, rank := range c.ranks {
-				part, err := PartitionBy(s.build(t), plan(t, c.plan), rank, c.tables)
+				part, err := Partition(s.build(t), plan(t, c.plan), rank)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -7,6 +7,8 @@ import "slices"
 const (
 	AxisPP = "pp"
 	AxisDP = "dp"
+	AxisCP = "cp"
+	AxisSP = "sp"
 	AxisTP = "tp"
 	World  = "world"
 )
@@ -68,6 +70,23 @@ func (m Mesh) Group(axis string, rank int) []int {
 	for c := range group {
 		coord[i] = c
 		group[c] = m.Rank(coord)
+	}
+	return group
+}
+
+// GroupOf returns the ranks that differ from rank in the given axes only,
+// ascending.
+func (m Mesh) GroupOf(axes []string, rank int) []int {
+	mine := m.Coord(rank)
+	var group []int
+	for r := range m.Size() {
+		same := true
+		for i, c := range m.Coord(r) {
+			same = same && (c == mine[i] || slices.Contains(axes, m[i].Name))
+		}
+		if same {
+			group = append(group, r)
+		}
 	}
 	return group
 }

@@ -1,6 +1,7 @@
 package parallel
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -17,6 +18,7 @@ type toy struct {
 	free               bool // without learned positions
 	skip               bool // every block takes the embedding again, so it crosses all stages
 	dropout            float64
+	vocab              int // toyV if 0
 }
 
 // Sizes of the toys: width, heads, width of a head, inner width, vocabulary.
@@ -61,10 +63,12 @@ func (s toy) build(t testing.TB) *graph.Model {
 	return m
 }
 
+func (s toy) words() int { return cmp.Or(s.vocab, toyV) }
+
 // split says what tensor parallelism splits.
 func (s toy) split(b *graph.Builder, m *graph.Model) {
 	for _, p := range m.Params {
-		if d, ok := (megatron{bert: s.bert, vocab: true}).Param(p).Held.Dim(); ok {
+		if d, ok := toySplit(p, s.bert); ok {
 			b.Split(p.Node, d)
 		}
 	}
@@ -76,7 +80,7 @@ func (s toy) embed(b *graph.Builder) (x, table, rng *G.Node) {
 	if s.dropout > 0 {
 		rng = b.Input(graph.InputRNG, tensor.Int32, graph.RNGWords)
 	}
-	table = b.Param("wte", graph.Init{}, toyV, toyC)
+	table = b.Param("wte", graph.Init{}, s.words(), toyC)
 	x = b.Apply("wte_lookup", graph.Embedding{}, tokens, table)
 	if !s.free {
 		x = b.Apply("wpe_add", graph.AddPosition{}, x, b.Param("wpe", graph.Init{}, s.seq+1, toyC))
@@ -145,9 +149,9 @@ func (s toy) draw(r *rand.Rand, in *graph.Input) []float64 {
 	for i := range x {
 		switch in.Name {
 		case graph.InputTokens:
-			x[i] = float64(r.IntN(toyV))
+			x[i] = float64(r.IntN(s.words()))
 		case graph.InputTargets:
-			x[i] = float64(r.IntN(toyV))
+			x[i] = float64(r.IntN(s.words()))
 			if r.IntN(4) == 0 {
 				x[i] = graph.IgnoreIndex
 			}

@@ -262,7 +262,7 @@ func runStep(h *hub, p *Part, params, inputs map[string][]float64) (*outcome, er
 
 // feed gives the inputs of a micro-batch, cut out of those of the batch.
 func (p *Part) feed(inputs map[string][]float64, micro int) map[*G.Node]G.Value {
-	first, count := p.Rows.Of(micro)
+	first, _ := p.Rows.Of(micro)
 	vals := map[*G.Node]G.Value{}
 	for _, in := range p.Stage.Inputs {
 		t := graph.TypeOf(in.Node)
@@ -272,27 +272,12 @@ func (p *Part) feed(inputs map[string][]float64, micro int) map[*G.Node]G.Value 
 			x = slices.Clone(x)
 			x[3] = float64(first)
 		case in.PerRow():
-			x = rowsOf(x, t, first, count, p)
+			whole := graph.Type{Shape: tensor.Shape{p.Rows.Mesh, toySeq}}
+			x = cut(x[micro*whole.Size():][:whole.Size()], whole.Shape, in.Parts)
 		}
 		vals[in.Node] = tensorOf(t, x)
 	}
 	return vals
-}
-
-// rowsOf cuts rows out of a batch, and a rank's tokens where the sequence is
-// sharded over tp.
-func rowsOf(x []float64, t graph.Type, first, count int, p *Part) []float64 {
-	seq := toySeq
-	tp := p.Coord[p.Mesh.Index(AxisTP)]
-	var out []float64
-	for r := first; r < first+count; r++ {
-		row := x[r*seq : (r+1)*seq]
-		if n := t.Shape[1]; n < seq {
-			row = row[tp*n : (tp+1)*n]
-		}
-		out = append(out, row...)
-	}
-	return out
 }
 
 // toySeq is the sequence length of every toy that is run.
@@ -349,7 +334,8 @@ type fataler interface {
 }
 
 // checkPlan runs one step of a toy under a plan on all ranks and compares loss
-// and gradients with those of the whole.
+// and gradients with those of the whole. Without tables the plan says the
+// strategies.
 func checkPlan(t testing.TB, f fataler, s toy, p *Plan, tables map[string]Table) {
 	f.Helper()
 	params, inputs := s.data(t, 1)
@@ -366,7 +352,12 @@ func checkPlan(t testing.TB, f fataler, s toy, p *Plan, tables map[string]Table)
 	var ranks errgroup.Group
 	for r := range parts {
 		ranks.Go(func() (err error) {
-			if parts[r], err = PartitionBy(models[r], p, r, tables); err == nil {
+			if tables == nil {
+				parts[r], err = Partition(models[r], p, r)
+			} else {
+				parts[r], err = PartitionBy(models[r], p, r, tables)
+			}
+			if err == nil {
 				got[r], err = runStep(h, parts[r], params, inputs)
 			}
 			if err != nil {

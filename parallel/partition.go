@@ -30,26 +30,44 @@ func (e *PartitionError) Error() string {
 // Unwrap returns the fault.
 func (e *PartitionError) Unwrap() error { return e.Err }
 
-// Partition gives a rank its part of the model under a plan that this version
-// supports. The model is that of one micro-batch of all ranks: its inputs have
+// Partition gives a rank its part of the model under a plan. The model is that of one micro-batch of all ranks: its inputs have
 // batch/micro rows. Without a loss the part computes logits only. The model is
 // left as it is, but Gorgonia caches look-ups in its graph: partition one model
 // from one goroutine at a time. Its errors are those of Validate that need no
 // more than the model, and a *PartitionError.
 func Partition(m *graph.Model, p *Plan, rank int) (*Part, error) {
-	if err := p.supported(); err != nil {
-		return nil, err
-	}
-	return PartitionBy(m, p, rank, map[string]Table{AxisDP: DataParallel{}})
-}
-
-// PartitionBy is Partition with the strategy of each axis given by a table. An
-// axis without one is Replicated.
-func PartitionBy(m *graph.Model, p *Plan, rank int, tables map[string]Table) (*Part, error) {
-	w, err := newWalker(m, p, rank, tables)
+	w, err := newWalker(m, p, rank)
 	if err != nil {
 		return nil, err
 	}
+	tables, err := p.tablesOf(FactsOf(m))
+	if err != nil {
+		return nil, err
+	}
+	return w.partition(tables)
+}
+
+// PartitionBy is Partition with the strategy of each axis given by a table, the
+// same for all layers. An axis without one is Replicated.
+func PartitionBy(m *graph.Model, p *Plan, rank int, tables map[string]Table) (*Part, error) {
+	w, err := newWalker(m, p, rank)
+	if err != nil {
+		return nil, err
+	}
+	all := make([][]Table, len(w.axes))
+	for i, a := range w.axes {
+		t := tables[a.Name]
+		if t == nil {
+			t = Replicated{}
+		}
+		all[i] = slices.Repeat([]Table{t}, len(m.Layers))
+	}
+	return w.partition(all)
+}
+
+// partition goes through the model.
+func (w *walker) partition(tables [][]Table) (*Part, error) {
+	w.tables = tables
 	operations, err := w.operations()
 	if err != nil {
 		return nil, err
@@ -95,7 +113,7 @@ func (w *walker) operations() ([]*G.Node, error) {
 }
 
 // newWalker checks that the arguments fit together.
-func newWalker(m *graph.Model, p *Plan, rank int, tables map[string]Table) (*walker, error) {
+func newWalker(m *graph.Model, p *Plan, rank int) (*walker, error) {
 	if err := p.checkValues(); err != nil {
 		return nil, err
 	}
@@ -115,15 +133,9 @@ func newWalker(m *graph.Model, p *Plan, rank int, tables map[string]Table) (*wal
 		edges: map[[2]int]int{}, names: map[string]int{},
 	}
 	for i, a := range part.Mesh {
-		if a.Name == AxisPP || a.Size == 1 {
-			continue
+		if i > 0 { // pp
+			w.axes = append(w.axes, graph.Axis{Name: a.Name, Size: a.Size, Rank: part.Coord[i]})
 		}
-		table := tables[a.Name]
-		if table == nil {
-			table = Replicated{}
-		}
-		w.axes = append(w.axes, graph.Axis{Name: a.Name, Size: a.Size, Rank: part.Coord[i]})
-		w.tables = append(w.tables, table)
 	}
 	return w, nil
 }
@@ -173,6 +185,9 @@ func (w *walker) results() error {
 		if want[i] != Shard(0) {
 			want[i] = Replicate
 		}
+	}
+	if w.model.Loss != nil && !slices.Equal(v.at, want) {
+		return nil // training needs no logits: they are not gathered
 	}
 	v, err := w.convert(v, want, graph.OpOf(n).Tag)
 	if err != nil {

@@ -1,10 +1,6 @@
 package parallel
 
-import (
-	"slices"
-
-	"github.com/galvani-ml/galvani/graph"
-)
+import "slices"
 
 // Plan says how a model is trained on many workers.
 type Plan struct {
@@ -25,14 +21,6 @@ type Plan struct {
 	Provenance Provenance
 }
 
-// Strategy is how the ranks of a stage share a layer.
-type Strategy struct {
-	DP         int  `json:"dp"`         // ways the batch is split
-	TP         int  `json:"tp"`         // ways the tensors are split
-	ZeRO       int  `json:"zero"`       // what the dp ranks shard: 0 nothing, 1 optimizer state, 2 and gradients, 3 and parameters
-	Checkpoint bool `json:"checkpoint"` // recompute activations in the backward pass
-}
-
 // Provenance says what a plan was made for, and by what.
 type Provenance struct {
 	Model   string `json:"model,omitempty"`
@@ -46,16 +34,49 @@ func Default() *Plan {
 	return &Plan{PP: 1, Strategy: Strategy{DP: 1, TP: 1}, Micro: 1, Schedule: OneFOneB}
 }
 
-// Mesh returns the arrangement of the ranks: pp outermost, then dp, then tp.
-func (p *Plan) Mesh() Mesh { return Mesh{{AxisPP, p.PP}, {AxisDP, p.DP}, {AxisTP, p.TP}} }
-
-// Facts is what a plan must fit of a model.
-type Facts struct {
-	Blocks int // layers without the embedding and the head
+// Mesh returns the arrangement of the ranks: pp outermost, then the levels of
+// the strategy's tree. Where layers differ, each level of each is an axis or
+// several neighbouring ones.
+func (p *Plan) Mesh() Mesh {
+	mesh := Mesh{{AxisPP, p.PP}}
+	if a, err := arrange(p.distinct()); err == nil { // checkValues has the error
+		mesh = append(mesh, a.axes...)
+	}
+	return mesh
 }
 
-// FactsOf returns the facts of a model.
-func FactsOf(m *graph.Model) Facts { return Facts{Blocks: len(m.Layers) - 2} }
+// distinct returns the strategies of the layers, those that the plan lists or
+// its one.
+func (p *Plan) distinct() []Strategy {
+	if len(p.Layers) > 0 {
+		return p.Layers
+	}
+	return []Strategy{p.Strategy}
+}
+
+// BatchWays returns the smallest number of parts that the rows of a micro-batch
+// split into on every layer: dp, or the least common multiple where layers
+// differ.
+func (p *Plan) BatchWays() int {
+	ways := 1
+	for _, s := range p.distinct() {
+		dp := s.Degree(RoleDP)
+		ways = ways / gcd(ways, dp) * dp
+	}
+	return ways
+}
+
+// LayerStrategies returns the strategy of each of the model's layers. A plan
+// that lists none checkpoints blocks only: the head's backward pass follows its
+// forward pass at once, and the embedding has nothing to recompute.
+func (p *Plan) LayerStrategies(f Facts) []Strategy {
+	if len(p.Layers) > 0 {
+		return slices.Clone(p.Layers)
+	}
+	all := slices.Repeat([]Strategy{p.Strategy}, f.Blocks+2)
+	all[0].Checkpoint, all[f.Blocks+1].Checkpoint = false, false
+	return all
+}
 
 // BlocksPerStage returns the number of blocks of each stage: Stages, or an even
 // split of the model's blocks, the first stages taking one more where it is

@@ -30,24 +30,33 @@ func TestParse(t *testing.T) {
 
 func TestParseErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                     `invalid plan value: plan="": is empty`,
-		"mirco=4":              "unknown plan key: mirco=4: did you mean micro?",
-		"stage=3,5":            "unknown plan key: stage=3,5: did you mean stages?",
-		"PP=2":                 "unknown plan key: PP=2: did you mean pp?",
-		"pp":                   "invalid plan value: pp=: has no value",
-		"pp=2 pp=3":            "invalid plan value: pp=3: the key is given twice",
-		"dp=two":               "invalid plan value: dp=two: must be a whole number",
-		"dp=0":                 "invalid plan value: dp=0: must be 1 to 32768",
-		"micro=0":              "invalid plan value: micro=0: must be 1 to 32768",
-		"micro=99999999999999": "invalid plan value: micro=99999999999999: must be 1 to 32768",
-		"dp=1e3":               "invalid plan value: dp=1e3: must be a whole number",
-		"dp=40000":             "invalid plan value: dp=40000: must be 1 to 32768",
-		"zero=4":               "invalid plan value: zero=4: must be 0, 1, 2 or 3",
-		"zero=-1":              "invalid plan value: zero=-1: must be 0 to 32768",
-		"ckpt=some":            "invalid plan value: ckpt=some: must be all or none",
-		"schedule=zb":          "invalid plan value: schedule=zb: must be gpipe or 1f1b",
-		"stages=3,,5":          `invalid plan value: stages=3,,5: "" is not a number of blocks`,
-		"stages=3,0":           `invalid plan value: stages=3,0: "0" is not a number of blocks`,
+		"":                               `invalid plan value: plan="": is empty`,
+		"mirco=4":                        "unknown plan key: mirco=4: did you mean micro?",
+		"stage=3,5":                      "unknown plan key: stage=3,5: did you mean stages?",
+		"PP=2":                           "unknown plan key: PP=2: did you mean pp?",
+		"pp":                             "invalid plan value: pp=: has no value",
+		"pp=2 pp=3":                      "invalid plan value: pp=3: the key is given twice",
+		"dp=two":                         "invalid plan value: dp=two: must be a whole number",
+		"dp=0":                           "invalid plan value: dp=0: must be 1 to 32768",
+		"micro=0":                        "invalid plan value: micro=0: must be 1 to 32768",
+		"micro=99999999999999":           "invalid plan value: micro=99999999999999: must be 1 to 32768",
+		"dp=1e3":                         "invalid plan value: dp=1e3: must be a whole number",
+		"dp=40000":                       "invalid plan value: dp=40000: must be 1 to 32768",
+		"zero=4":                         "invalid plan value: zero=4: must be 0, 1, 2 or 3",
+		"zero=-1":                        "invalid plan value: zero=-1: must be 0 to 32768",
+		"ckpt=some":                      "invalid plan value: ckpt=some: must be all or none",
+		"schedule=zb":                    "invalid plan value: schedule=zb: must be gpipe or 1f1b",
+		"stages=3,,5":                    `invalid plan value: stages=3,,5: "" is not a number of blocks`,
+		"sp=0":                           "invalid plan value: sp=0: must be 1 to 32768",
+		"sequence_parallel=yes":          "invalid plan value: sequence_parallel=yes: must be on or off",
+		"order=tp,pp":                    "invalid plan value: order=tp,pp: must list some of dp, cp, sp, tp",
+		"dp=2 tp=2 order=tp":             "invalid plan value: order=tp: must list dp, whose degree is 2",
+		"layers=1:dp=2":                  `invalid plan value: layers=1:dp=2: "1:dp=2" must be a range that begins at layer 0, as 0-3:dp=2`,
+		"layers=0-1:dp=2;3:dp=2":         `invalid plan value: layers=0-1:dp=2;3:dp=2: "3:dp=2" must be a range that begins at layer 2`,
+		"layers=0:pd=2":                  "unknown plan key: pd=2: did you mean dp?",
+		"layers=0:dp=2;1:tp=4":           "invalid plan value: layers=0:dp=2;1:tp=4: layer 1 (tp=4) is shared by 4 ranks, layer 0 (dp=2) by 2",
+		"layers=0:dp=2,tp=3;1:dp=3,tp=2": "invalid plan value: layers=0:dp=2,tp=3;1:dp=3,tp=2: the layers' strategies split 6 ranks into parts of 3 and of 2, which have no common mesh",
+		"stages=3,0":                     `invalid plan value: stages=3,0: "0" is not a number of blocks`,
 	} {
 		_, err := Parse(text)
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
@@ -62,20 +71,37 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
+// drawStrategy draws any strategy of so many ranks.
+func drawStrategy(t *rapid.T, ranks int) Strategy {
+	s := Strategy{
+		DP: 1, TP: 1, ZeRO: rapid.IntRange(0, 3).Draw(t, "zero"), Checkpoint: rapid.Bool().Draw(t, "ckpt"),
+		SequenceParallel: rapid.Bool().Draw(t, "sequence_parallel"),
+	}
+	for _, d := range []*int{&s.TP, &s.SP, &s.CP} {
+		*d = rapid.SampledFrom(divisors(ranks)).Draw(t, "degree")
+		ranks /= *d
+	}
+	s.DP = ranks
+	if s = s.normal(); rapid.Bool().Draw(t, "ordered") {
+		s.Order = Order(strings.Join(rapid.Permutation([]string{"dp", "cp", "sp", "tp"}).Draw(t, "order"), ","))
+	}
+	return s
+}
+
 // drawPlan draws any plan that is valid for some model.
 func drawPlan(t *rapid.T) *Plan {
 	degree := rapid.IntRange(1, 64)
 	p := &Plan{
-		PP: degree.Draw(t, "pp"),
-		Strategy: Strategy{
-			DP: degree.Draw(t, "dp"), TP: degree.Draw(t, "tp"),
-			ZeRO: rapid.IntRange(0, 3).Draw(t, "zero"), Checkpoint: rapid.Bool().Draw(t, "ckpt"),
-		},
+		PP:       degree.Draw(t, "pp"),
+		Strategy: drawStrategy(t, degree.Draw(t, "ranks")),
 		Micro:    degree.Draw(t, "micro"),
 		Schedule: rapid.SampledFrom(Schedules()).Draw(t, "schedule"),
 	}
 	if rapid.Bool().Draw(t, "listed") {
 		p.Stages = rapid.SliceOfN(degree, 1, 5).Draw(t, "stages")
+	}
+	for range rapid.IntRange(0, 4).Draw(t, "layers") {
+		p.Layers = append(p.Layers, drawStrategy(t, 8))
 	}
 	return p
 }
@@ -97,9 +123,6 @@ func TestTextRoundTrip(t *testing.T) {
 func TestJSONRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawPlan(t)
-		for range rapid.IntRange(0, 3).Draw(t, "layers") {
-			p.Layers = append(p.Layers, drawPlan(t).Strategy)
-		}
 		p.Provenance.Model = rapid.SampledFrom([]string{"", "gpt2"}).Draw(t, "model")
 		data, err := json.Marshal(p)
 		if err != nil {
@@ -136,8 +159,8 @@ func TestJSONErrors(t *testing.T) {
 		{"plan/v1", "plan/v9", `schema="galvani/plan/v9": this version reads "galvani/plan/v1"`},
 		{`"schema":`, `"shema":`, `schema=""`},
 		{`"micro_batches"`, `"micro"`, `unknown field "micro"`},
-		{`"axis":"pp"`, `"axis":"xx"`, "mesh=[{xx 2} {dp 2} {tp 1}]: the axes must be"},
-		{`"axis":"dp","size":2`, `"axis":"dp","size":3`, "the axes must be pp, dp=2 and tp=1"},
+		{`"axis":"pp"`, `"axis":"xx"`, "mesh=[{xx 2} {dp 2}]: the first axis must be pp"},
+		{`"axis":"dp","size":2`, `"axis":"dp","size":3`, "the strategies make it [{pp 2} {dp 2}]"},
 		{`"micro_batches":4`, `"micro_batches":0`, "micro=0"},
 		{`"1f1b"`, `"zb"`, "schedule=zb"},
 		{`"zero":0`, `"zero":9`, "zero=9"},
@@ -167,13 +190,33 @@ func TestValidate(t *testing.T) {
 		{"pp=4", 3, 4, 4, "stages do not fit the model: pp=4, 3 blocks: more stages than blocks: choose pp <= 3"},
 		{"pp=2 stages=3,4", 8, 2, 4, "stages do not fit the model: pp=2 stages=3,4, 8 blocks: the stages hold 7 blocks: list 2 stages of at least 1 block, 8 in all"},
 		{"pp=2 stages=2,3,3", 8, 2, 4, "stages do not fit the model: pp=2 stages=2,3,3, 8 blocks: 3 stages listed: list 2 stages of at least 1 block, 8 in all"},
-		{"tp=2", 4, 2, 4, "not supported by this version yet: tp=2: use tp=1"},
-		{"zero=3", 4, 1, 4, "not supported by this version yet: zero=3: use zero=0"},
-		{"ckpt=all", 4, 1, 4, "not supported by this version yet: ckpt=all: use ckpt=none"},
+		{"tp=2 zero=3 ckpt=all", 4, 2, 4, ""},
 	} {
 		err := plan(t, c.plan).Validate(Facts{Blocks: c.blocks}, c.workers, c.batch)
 		if got := textOf(err); got != c.want {
 			t.Errorf("%s: %s\nexpected %s", c.plan, got, c.want)
+		}
+	}
+}
+
+// TestValidateDegrees checks plans against the dimensions of a model of 6 heads,
+// an inner width of 12, 6 tokens and a vocabulary of 11.
+func TestValidateDegrees(t *testing.T) {
+	model := toy{blocks: 2, batch: 1, seq: toySeq, vocab: 11}
+	for text, want := range map[string]string{
+		"tp=2":                               "",
+		"tp=4":                               "tp=4 does not fit layer h.0: 6 parts of h.0.attn.w do not divide among 4 ranks: choose tp of 1, 2, 3, 6",
+		"sp=4":                               "sp=4 does not fit layer embedding: 6 tokens of a sequence do not divide among 4 ranks: choose sp of 1, 2, 3, 6",
+		"sp=2 tp=2":                          "sp=2 does not fit layer h.0: 6 attention heads do not divide among 4 ranks: choose sp of 1, 3",
+		"cp=4":                               "cp=4 does not fit layer embedding: 6 tokens of a sequence do not divide among 4 ranks: choose cp of 1, 2, 3, 6",
+		"cp=3 sp=3":                          "sp=3 does not fit layer embedding: 6 tokens of a sequence do not divide among 9 ranks: choose sp of 1, 2",
+		"cp=2 tp=2 sequence_parallel=on":     "tp=2 does not fit layer embedding: 6 tokens of a sequence do not divide among 4 ranks: choose tp of 1, 3",
+		"layers=0:dp=4;1:dp=4;2:tp=4;3:dp=4": "tp=4 does not fit layer h.1: 6 parts of h.1.attn.w do not divide among 4 ranks: choose tp of 1, 2, 3, 6",
+		"layers=0:dp=4;1:dp=4;2:tp=4":        "invalid plan value: layers=3: the plan must list the model's 4 layers, or none",
+	} {
+		p := plan(t, text)
+		if got := textOf(p.Validate(FactsOf(model.build(t)), p.Mesh().Size(), 4)); got != want {
+			t.Errorf("%s: %s\nexpected %s", text, got, want)
 		}
 	}
 }
@@ -190,18 +233,19 @@ func TestValidateBuiltPlans(t *testing.T) {
 	change := func(f func(p *Plan)) *Plan { p := Default(); f(p); return p }
 	var value *ValueError
 	var stages *StagesError
-	var refused *UnsupportedError
 	for name, c := range map[string]struct {
 		plan *Plan
 		as   any
 	}{
-		"zero value":        {&Plan{}, &value},
-		"no micro-batches":  {change(func(p *Plan) { p.Micro = 0 }), &value},
-		"unknown schedule":  {change(func(p *Plan) { p.Schedule = "zb" }), &value},
-		"empty stage":       {change(func(p *Plan) { p.Stages = []int{0} }), &stages},
-		"layers missing":    {change(func(p *Plan) { p.Layers = []Strategy{p.Strategy} }), &value},
-		"mixed strategies":  {change(func(p *Plan) { p.Layers = []Strategy{{DP: 2, TP: 1}} }), &refused},
-		"a layer of tp = 2": {change(func(p *Plan) { p.Layers = []Strategy{{DP: 1, TP: 2}} }), &refused},
+		"zero value":                {&Plan{}, &value},
+		"no micro-batches":          {change(func(p *Plan) { p.Micro = 0 }), &value},
+		"unknown schedule":          {change(func(p *Plan) { p.Schedule = "zb" }), &value},
+		"empty stage":               {change(func(p *Plan) { p.Stages = []int{0} }), &stages},
+		"layers missing":            {change(func(p *Plan) { p.Layers = []Strategy{p.Strategy} }), &value},
+		"layers of different ranks": {change(func(p *Plan) { p.Layers = []Strategy{{DP: 2, TP: 1}, {DP: 3, TP: 1}} }), &value},
+		"no common mesh":            {change(func(p *Plan) { p.Layers = []Strategy{{DP: 2, TP: 3}, {DP: 3, TP: 2}} }), &value},
+		"a role twice":              {change(func(p *Plan) { p.Order = "dp,dp" }), &value},
+		"a role left out":           {change(func(p *Plan) { p.DP, p.Order = 2, "tp" }), &value},
 	} {
 		err := c.plan.Validate(Facts{Blocks: 4}, 1, 4)
 		if err == nil || !errors.As(err, c.as) {
@@ -234,6 +278,7 @@ func TestEvenSplit(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		"pp=2 dp=2 tp=1 zero=3 ckpt=all micro=4 schedule=1f1b stages=3,5",
+		"layers=0-1:dp=4,zero=3;2:tp=2,dp=2,order=tp,dp,ckpt=all;3:", "sp=2 cp=2 sequence_parallel=on order=cp,sp", "layers=0:order=dp,,;1",
 		"pp=2", "", "=", "stages=", "stages=1,1,", "dp==2", "micro=+4", "micro=004", "zero=\x00",
 	} {
 		f.Add(text)

@@ -47,14 +47,15 @@ func (p *Plan) UnmarshalJSON(data []byte) error {
 		return fmt.Errorf("plan: %w", err)
 	}
 	q := Plan{Strategy: f.Strategy, Layers: f.Layers, Micro: f.Micro, Schedule: f.Schedule, Stages: f.Stages, Provenance: f.Provenance}
-	if i := f.Mesh.Index(AxisPP); i >= 0 {
-		q.PP = f.Mesh[i].Size
+	if f.Mesh.Index(AxisPP) != 0 {
+		return &ValueError{"mesh", fmt.Sprint(f.Mesh), "the first axis must be pp"}
 	}
-	if !slices.Equal(f.Mesh, q.Mesh()) {
-		return &ValueError{"mesh", fmt.Sprint(f.Mesh), fmt.Sprintf("the axes must be pp, dp=%d and tp=%d as in the strategy", q.DP, q.TP)}
-	}
+	q.PP = f.Mesh[0].Size
 	if err := q.checkValues(); err != nil {
 		return err
+	}
+	if !slices.Equal(f.Mesh, q.Mesh()) {
+		return &ValueError{"mesh", fmt.Sprint(f.Mesh), fmt.Sprintf("the strategies make it %v", q.Mesh())}
 	}
 	*p = q
 	return nil

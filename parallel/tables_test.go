@@ -7,105 +7,62 @@ import (
 	"github.com/galvani-ml/galvani/graph"
 )
 
-// The strategies below need no code of the partitioner's: each is a table.
-
-// megatron is tensor parallelism: column-parallel projections into heads and
-// the inner width, row-parallel ones out of them; with vocab, the embedding is
-// sharded along the vocabulary. Shoeybi et al. (2019), section 3.
-type megatron struct{ bert, vocab bool }
-
-func (m megatron) Param(p *graph.Param) Holding {
+// toySplit returns the dimension of a toy's parameter that tensor parallelism
+// splits.
+func toySplit(p *graph.Param, bert bool) (int, bool) {
 	suffix := p.Name[strings.LastIndex(strings.TrimSuffix(strings.TrimSuffix(p.Name, ".w"), ".b"), ".")+1:]
-	column := map[string]int{"attn.w": 2, "attn.b": 1, "proj.w": 0, "fc.w": 1, "fc.b": 0, "out.w": 0}
-	if m.bert {
-		column = map[string]int{
-			"q.w": 0, "q.b": 0, "k.w": 0, "k.b": 0, "v.w": 0, "v.b": 0,
+	dims := map[string]int{"wte": 0, "attn.w": 2, "attn.b": 1, "proj.w": 0, "fc.w": 1, "fc.b": 0, "out.w": 0}
+	if bert {
+		dims = map[string]int{
+			"wte": 0, "q.w": 0, "q.b": 0, "k.w": 0, "k.b": 0, "v.w": 0, "v.b": 0,
 			"proj.w": 1, "fc.w": 0, "fc.b": 0, "out.w": 1,
 		}
 	}
-	if d, ok := column[suffix]; ok {
-		return Hold(Shard(d))
-	}
-	if m.vocab && p.Name == "wte" {
-		return Hold(Shard(0))
-	}
-	return Hold(Replicate)
+	d, ok := dims[suffix]
+	return d, ok
 }
 
-func (megatron) Input(*graph.Input) Placement { return Replicate }
-
-// megatronSP adds sequence parallelism: between the projections the ranks hold
-// parts of the sequence. Korthikanti et al. (2022), section 4.2.2.
-type megatronSP struct{ megatron }
-
-func (m megatronSP) Param(p *graph.Param) Holding {
-	if h := m.megatron.Param(p); h != Hold(Replicate) {
-		return h
-	}
-	return Hold(Copied)
-}
-
-func (megatronSP) Input(in *graph.Input) Placement { return ulysses{}.Input(in) }
-
-// ulysses splits the sequence everywhere but in attention. Jacobs et al. (2023).
-type ulysses struct{}
-
-func (ulysses) Param(*graph.Param) Holding { return Hold(Copied) }
-
-func (ulysses) Input(in *graph.Input) Placement {
-	if in.PerRow() && in.Name != graph.InputMask {
-		return Shard(1)
-	}
-	return Replicate
-}
-
-// zero3 is data parallelism that holds parameters in n parts where they divide.
-type zero3 struct {
-	DataParallel
-	n int
-}
-
-func (z zero3) Param(p *graph.Param) Holding {
-	for d, size := range p.Shape {
-		if size%z.n == 0 {
-			return Holding{Held: Shard(d), Used: Copied}
-		}
-	}
-	return Hold(Copied)
-}
-
-func TestStrategiesAreTables(t *testing.T) {
+// TestStrategies runs each strategy, alone, with others, and mixed by layer.
+func TestStrategies(t *testing.T) {
 	gpt2, free := gpt(2, 4, toySeq), gpt(2, 4, toySeq)
 	gpt2.dropout = 0.25
 	free.free = true
 	bert := toy{blocks: 2, batch: 4, seq: toySeq, bert: true, dropout: 0.2}
+	plain := gpt(2, 4, toySeq)
 	for _, c := range []struct {
 		name, plan string
 		toy        toy
-		dp, tp     Table
 	}{
-		{"tensor parallel", "tp=2", gpt2, nil, megatron{}},
-		{"tensor parallel of three", "tp=3 micro=2", gpt2, nil, megatron{}},
-		{"tensor parallel vocabulary", "tp=2 pp=2 micro=2", gpt2, nil, megatron{vocab: true}},
-		{"tensor parallel bert", "tp=2 dp=2", bert, DataParallel{}, megatron{bert: true}},
-		{"pipeline, data and tensor parallel", "pp=2 dp=2 tp=2 micro=2", gpt2, DataParallel{}, megatron{vocab: true}},
-		{"sequence parallel", "tp=2", free, nil, megatronSP{}},
-		{"sequence parallel vocabulary", "tp=3 dp=2", free, DataParallel{}, megatronSP{megatron{vocab: true}}},
-		{"ulysses", "tp=2 dp=2 micro=2", free, DataParallel{}, ulysses{}},
-		{"ulysses in a pipeline", "tp=3 pp=2 micro=2", free, nil, ulysses{}},
-		{"zero-3", "dp=2 micro=2", gpt2, zero3{n: 2}, nil},
-		{"zero-3 bert in a pipeline", "dp=2 pp=2 micro=2", bert, zero3{n: 2}, nil},
-		{"zero-3 with tensor parallelism", "dp=2 tp=3", gpt2, zero3{n: 2}, megatron{}},
-		{"replicated", "tp=2", gpt2, nil, Replicated{}},
+		{"tensor parallel", "tp=2", gpt2},
+		{"tensor parallel of three", "tp=3 micro=2", gpt2},
+		{"tensor parallel in a pipeline", "tp=2 pp=2 micro=2", gpt2},
+		{"tensor parallel bert", "tp=2 dp=2", bert},
+		{"tensor parallel outside data parallel", "tp=2 dp=2 order=tp,dp", gpt2},
+		{"pipeline, data and tensor parallel", "pp=2 dp=2 tp=2 micro=2", gpt2},
+		{"sequence parallel", "tp=2 sequence_parallel=on", gpt2},
+		{"sequence parallel of three", "tp=3 dp=2 sequence_parallel=on", free},
+		{"sequence parallel bert", "tp=3 sequence_parallel=on", bert},
+		{"ulysses in a pipeline", "sp=3 pp=2 micro=2", free},
+		{"ulysses and tensor parallel", "sp=3 tp=2", free},
+		{"context parallel with ulysses and tensor parallel", "cp=3 tp=2", free},
+		{"zero-1", "dp=2 micro=2 zero=1", gpt2},
+		{"zero-2", "dp=2 micro=2 zero=2", gpt2},
+		{"zero-3", "dp=2 micro=2 zero=3", gpt2},
+		{"zero-3 bert in a pipeline", "dp=2 pp=2 micro=2 zero=3", bert},
+		{"zero-3 with tensor parallelism", "dp=2 tp=3 zero=3", gpt2},
+		{"mixed", "layers=0:dp=2;1:tp=2;2:dp=2,zero=3;3:dp=2", plain},
+		{"mixed in a pipeline", "pp=2 micro=2 layers=0:dp=2;1:tp=2;2:dp=2,zero=3;3:dp=2", plain},
+		{"mixed over four ranks", "layers=0:dp=4;1:tp=2,dp=2;2:dp=2,sp=2,zero=3;3:tp=2,dp=2", plain},
+		{"mixed orders", "layers=0:dp=4;1:tp=2,dp=2,order=tp,dp;2:dp=2,tp=2;3:dp=4", plain},
+		{"mixed vocabulary", "layers=0:tp=2;1:dp=2;2:sp=2;3:dp=2", plain},
+		{"mixed vocabulary sharded", "layers=0:dp=2,zero=3;1:dp=2;2:sp=2;3:tp=2", plain},
+		{"mixed over six ranks", "layers=0:dp=2,tp=3;1:dp=2,tp=3,zero=3;2:dp=2,sp=3;3:dp=2,tp=3,sequence_parallel=on", bert},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			tables := map[string]Table{}
-			for axis, table := range map[string]Table{AxisDP: c.dp, AxisTP: c.tp} {
-				if table != nil {
-					tables[axis] = table
-				}
-			}
-			checkPlan(t, t, c.toy, plan(t, c.plan), tables)
+			checkPlan(t, t, c.toy, plan(t, c.plan), nil)
 		})
 	}
+	t.Run("replicated", func(t *testing.T) {
+		checkPlan(t, t, gpt2, plan(t, "tp=2"), map[string]Table{AxisTP: Replicated{}})
+	})
 }

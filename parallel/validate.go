@@ -6,14 +6,11 @@ import (
 	"strconv"
 )
 
-// Validate checks that this version can run the plan for the model on so many
-// workers with so many sequences a step. Its errors are a *ValueError, a
-// *StagesError, a *WorkersError, a *BatchError or an *UnsupportedError.
+// Validate checks that the plan fits the model, so many workers and so many
+// sequences a step. Its errors are a *ValueError, a *StagesError, a
+// *WorkersError, a *BatchError or a *DegreeError.
 func (p *Plan) Validate(f Facts, workers, batch int) error {
 	if err := p.checkValues(); err != nil {
-		return err
-	}
-	if err := p.supported(); err != nil {
 		return err
 	}
 	if need := p.Mesh().Size(); need != workers {
@@ -22,10 +19,55 @@ func (p *Plan) Validate(f Facts, workers, batch int) error {
 	if err := p.checkStages(f); err != nil {
 		return err
 	}
-	if batch < 1 || batch%(p.DP*p.Micro) != 0 {
-		return &BatchError{Batch: batch, DP: p.DP, Micro: p.Micro}
+	for i, s := range p.LayerStrategies(f) {
+		if batch < 1 || batch%(s.Degree(RoleDP)*p.Micro) != 0 {
+			return &BatchError{Batch: batch, DP: s.Degree(RoleDP), Micro: p.Micro}
+		}
+		if err := f.checkDegrees(i, s); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// checkDegrees checks that what a strategy splits of a layer divides. The
+// vocabulary need not: then the tensor-parallel ranks share the sequence.
+func (f Facts) checkDegrees(layer int, s Strategy) error {
+	if layer >= len(f.Layers) {
+		return nil
+	}
+	l, tp, sp, cp := f.Layers[layer], s.Degree(RoleTP), s.Degree(RoleSP), s.Degree(RoleCP)
+	if f.isBlock(layer) {
+		common := 0
+		for _, x := range l.Splits {
+			common = gcd(common, x.Size)
+		}
+		for _, x := range l.Splits {
+			if x.Size%tp != 0 {
+				return &DegreeError{"tp", tp, l.Name, fmt.Sprintf("%d parts of %s", x.Size, x.Param), tp, divisors(common)}
+			}
+		}
+		if l.Heads > 0 && l.Heads%(tp*sp) != 0 {
+			return &DegreeError{"sp", sp, l.Name, fmt.Sprintf("%d attention heads", l.Heads), tp * sp, divisors(l.Heads / tp)}
+		}
+	}
+	tokens := fmt.Sprintf("%d tokens of a sequence", f.Seq)
+	switch {
+	case f.Seq%(sp*cp) != 0 && sp > 1:
+		return &DegreeError{"sp", sp, l.Name, tokens, sp * cp, divisors(f.Seq / gcd(f.Seq, cp))}
+	case f.Seq%cp != 0:
+		return &DegreeError{"cp", cp, l.Name, tokens, cp, divisors(f.Seq)}
+	case s.SequenceParallel && f.Seq%(sp*cp*tp) != 0:
+		return &DegreeError{"tp", tp, l.Name, tokens, sp * cp * tp, divisors(f.Seq / (sp * cp))}
+	}
+	return nil
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 // maxDegree bounds every number of a plan, so that their products are safe.
@@ -36,33 +78,24 @@ func (p *Plan) checkValues() error {
 	for _, v := range []struct {
 		key   string
 		value int
-	}{{"pp", p.PP}, {"dp", p.DP}, {"tp", p.TP}, {"micro", p.Micro}} {
+	}{{"pp", p.PP}, {"micro", p.Micro}} {
 		if v.value < 1 || v.value > maxDegree {
 			return &ValueError{v.key, strconv.Itoa(v.value), fmt.Sprintf("must be 1 to %d", maxDegree)}
 		}
 	}
-	if p.ZeRO < 0 || p.ZeRO > 3 {
-		return &ValueError{"zero", strconv.Itoa(p.ZeRO), "must be 0, 1, 2 or 3"}
+	if err := p.Strategy.check(""); err != nil {
+		return err
+	}
+	for i, s := range p.Layers {
+		if err := s.check(fmt.Sprintf("layer %d ", i)); err != nil {
+			return err
+		}
 	}
 	if !slices.Contains(Schedules(), p.Schedule) {
 		return &ValueError{"schedule", string(p.Schedule), "must be gpipe or 1f1b"}
 	}
-	return nil
-}
-
-// supported refuses what this version cannot run yet.
-func (p *Plan) supported() error {
-	for _, s := range append([]Strategy{p.Strategy}, p.Layers...) {
-		switch {
-		case s.TP > 1:
-			return &UnsupportedError{"tp", strconv.Itoa(s.TP), "use tp=1"}
-		case s.ZeRO > 0:
-			return &UnsupportedError{"zero", strconv.Itoa(s.ZeRO), "use zero=0"}
-		case s.Checkpoint:
-			return &UnsupportedError{"ckpt", "all", "use ckpt=none"}
-		case s != p.Strategy:
-			return &UnsupportedError{"layers", fmt.Sprintf("dp=%d", s.DP), "give all layers one strategy"}
-		}
+	if _, err := arrange(p.distinct()); err != nil {
+		return &ValueError{"layers", getLayers(p), err.Error()}
 	}
 	return nil
 }

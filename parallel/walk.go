@@ -17,7 +17,7 @@ type walker struct {
 	stage   int          // the rank's
 	stageOf []int        // by layer
 	axes    []graph.Axis // all but pp and those of one rank, outermost first
-	tables  []Table      // by axis
+	tables  [][]Table    // by axis and layer
 
 	values    map[*G.Node]*value // of the model's nodes
 	fetched   map[place]*value
@@ -31,9 +31,9 @@ type value struct {
 	name  string     // unique, the same on all ranks
 	typ   graph.Type // of the whole tensor
 	at    Layout
-	used  Layout // how operations take a leaf; nil for results
-	order []int  // of the axes that split a leaf; nil for results: natural
-	stage int    // where it is; leafStage for leaves, which every user holds
+	used  []Layout // how operations of each layer take a leaf; nil for results
+	order []int    // of the axes that split a leaf; nil for results: natural
+	stage int      // where it is; leafStage for leaves, which every user holds
 	node  *G.Node
 }
 
@@ -65,7 +65,7 @@ func (w *walker) operation(n *G.Node) error {
 		if w.values[c] == nil {
 			return w.fail(n, fmt.Errorf("its operand %s is neither a parameter nor an input of the model", c.Name()))
 		}
-		v, err := w.fetch(w.values[c], op.Tag)
+		v, err := w.enter(w.values[c], c, op.Tag)
 		if err != nil {
 			return w.fail(n, err)
 		}
@@ -202,11 +202,8 @@ func (w *walker) convert(v *value, want Layout, tag graph.Tag) (*value, error) {
 	if order == nil {
 		order = v.at.natural()
 	}
-	steps, err := route(v.at, want, w.axes, order)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range steps {
+	for _, s := range route(v.at, want, order) {
+		var err error
 		if v, err = w.convertStep(v, s, tag); err != nil {
 			return nil, err
 		}

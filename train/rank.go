@@ -63,7 +63,7 @@ type rank struct {
 	machine *exec.Machine
 	comm    exec.Comm
 	data    *data.Dataset
-	spare   [2][]int32 // for inputs and targets that this stage does not read
+	feeder  *feeder
 	peak    int64
 }
 
@@ -77,8 +77,9 @@ func newRank(ctx context.Context, spec *Spec, number int, part *parallel.Part, p
 		r.data.Close()
 		return nil, err
 	}
-	for i := range r.spare {
-		r.spare[i] = make([]int32, part.Rows.Count*spec.Config.Seq)
+	if r.feeder, err = newFeeder(part, spec.Config.Seq); err != nil {
+		r.close()
+		return nil, err
 	}
 	if err := r.fillParams(); err != nil {
 		r.close()
@@ -118,38 +119,6 @@ func (r *rank) fillParams() error {
 	return loadMoments(r.spec.Weights, r.machine.Params())
 }
 
-// feed writes the inputs of a micro-batch to its slot and returns the number
-// of targets in the whole batch. fill is Dataset.Fill or Dataset.FillVal.
-func (r *rank) feed(fill func(index, lo, hi int, inputs, targets []int32) (int, error), index int, mb exec.MicroBatch, dropping bool) (int, error) {
-	first, rows := r.part.Rows.Of(mb.Index)
-	tokens, targets := r.spare[0], r.spare[1]
-	if in := r.machine.Input(mb.Slot, graph.InputTokens); in.Ints != nil {
-		tokens = in.Ints
-	}
-	if in := r.machine.Input(mb.Slot, graph.InputTargets); in.Ints != nil {
-		targets = in.Ints
-	}
-	count, err := fill(index, first, first+rows, tokens, targets)
-	if err != nil {
-		return 0, err
-	}
-	if in := r.machine.Input(mb.Slot, graph.InputScale); in.Floats != nil {
-		in.Floats[0] = float32(1 / float64(count))
-	}
-	if in := r.machine.Input(mb.Slot, graph.InputRNG); in.Ints != nil {
-		seed := r.spec.Config.Seed
-		copy(in.Ints, []int32{int32(uint32(seed)), int32(uint32(seed >> 32)), int32(uint32(index)), int32(first), flag(dropping)})
-	}
-	return count, nil
-}
-
-func flag(on bool) int32 {
-	if on {
-		return 1
-	}
-	return 0
-}
-
 // step runs the schedule and the update of a step, counted from 0.
 func (r *rank) step(ctx context.Context, step int) (exec.Stats, error) {
 	first := true
@@ -157,7 +126,7 @@ func (r *rank) step(ctx context.Context, step int) (exec.Stats, error) {
 		mb := exec.MicroBatch{Slot: a.Slot, Step: step, Index: a.Micro}
 		var err error
 		if a.Pass == graph.Forward {
-			if _, err = r.feed(r.data.Fill, step, mb, true); err == nil {
+			if _, err = r.feeder.feed(r.machine, r.data.Fill, step, mb, r.spec.Config.Seed, true); err == nil {
 				err = r.machine.Forward(ctx, mb)
 			}
 		} else {
@@ -184,7 +153,7 @@ func (r *rank) evaluate(ctx context.Context, step int) (float64, error) {
 	for i := range batches {
 		for m := range r.spec.Plan.Micro {
 			mb := exec.MicroBatch{Step: step, Index: m}
-			count, err := r.feed(r.data.FillVal, i, mb, false)
+			count, err := r.feeder.feed(r.machine, r.data.FillVal, i, mb, r.spec.Config.Seed, false)
 			if err != nil {
 				return 0, err
 			}

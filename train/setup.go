@@ -215,7 +215,11 @@ func dataOptions(m models.Config, t tokenizer.Tokenizer, source, labels string) 
 
 // choosePlan reads the plan, or makes one for the workers.
 func (s *setup) choosePlan(context.Context) (err error) {
-	c, facts := &s.config, parallel.Facts{Blocks: s.model.Layers()}
+	c := &s.config
+	facts, err := s.facts()
+	if err != nil {
+		return err
+	}
 	if c.Plan == "auto" {
 		if c.Workers == 0 {
 			c.Workers = min(2, c.Batch*facts.Blocks)
@@ -240,15 +244,25 @@ func (s *setup) choosePlan(context.Context) (err error) {
 	return nil
 }
 
+// facts says what a plan must fit of the model.
+func (s *setup) facts() (parallel.Facts, error) {
+	m, err := models.Build(s.model, models.Options{Batch: 1, Seq: s.config.Seq, Train: true})
+	if err != nil {
+		return parallel.Facts{}, err
+	}
+	return parallel.FactsOf(m), nil
+}
+
 // splitRows applies --micro-batch to the plan.
 func (s *setup) splitRows() error {
 	c := s.config
 	if c.MicroBatch == 0 {
 		return nil
 	}
-	rows := s.plan.DP * c.MicroBatch
+	ways := s.plan.BatchWays()
+	rows := ways * c.MicroBatch
 	if c.Batch%rows != 0 {
-		return fmt.Errorf("--micro-batch %d: with dp=%d a step is of multiples of %d sequences, --batch is %d", c.MicroBatch, s.plan.DP, rows, c.Batch)
+		return fmt.Errorf("--micro-batch %d: with dp=%d a step is of multiples of %d sequences, --batch is %d", c.MicroBatch, ways, rows, c.Batch)
 	}
 	micro := c.Batch / rows
 	if s.plan.Micro != 1 && s.plan.Micro != micro && c.Plan != "auto" {
