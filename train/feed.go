@@ -69,7 +69,7 @@ func (f *feeder) feed(m *exec.Machine, fill fill, index int, mb exec.MicroBatch,
 	}
 	if in := m.Input(mb.Slot, graph.InputRNG); in.Ints != nil {
 		first, _ := f.part.Rows.Of(mb.Index)
-		copy(in.Ints, []int32{int32(uint32(seed)), int32(uint32(seed >> 32)), int32(uint32(index)), int32(first), flag(dropping)})
+		copy(in.Ints, []int32{int32(uint32(seed)), int32(uint32(seed >> 32)), int32(uint32(index)), int32(first), asInt(dropping)})
 	}
 	return count, nil
 }
@@ -85,7 +85,7 @@ func (f *feeder) cut(dst exec.Tensor, name string, rows []int32) {
 	}
 }
 
-func flag(on bool) int32 {
+func asInt(on bool) int32 {
 	if on {
 		return 1
 	}

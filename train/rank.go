@@ -178,7 +178,7 @@ func (r *rank) evaluate(ctx context.Context, step int) (float64, error) {
 
 // agree reports whether any rank wants to stop, the same on every rank.
 func (r *rank) agree(ctx context.Context, stop bool) (bool, error) {
-	votes := []float32{float32(flag(stop))}
+	votes := []float32{float32(asInt(stop))}
 	err := r.comm.AllReduce(ctx, exec.GroupWorld, "vote to stop", votes)
 	return votes[0] > 0, err
 }

@@ -78,6 +78,7 @@ var (
 		"activation":         lowering(activation),
 		"activation_grad":    lowering(activationGrad),
 		"add":                lowering(add),
+		"add_bias":           lowering(addBias),
 		"add_position":       lowering(addPosition),
 		"assign":             lowering(assign),
 		"attention":          lowering(attention),

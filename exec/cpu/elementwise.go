@@ -48,6 +48,19 @@ func add(p *kernel.Pool, _ graph.Add, _ exec.Call) (*exec.Kernel, error) {
 	}}, nil
 }
 
+// addBias adds a bias, of one dimension or more, to each row.
+func addBias(p *kernel.Pool, _ graph.AddBias, c exec.Call) (*exec.Kernel, error) {
+	cols := c.In[1].Size()
+	rows := 0
+	if cols > 0 {
+		rows = c.In[0].Size() / cols
+	}
+	return &exec.Kernel{InPlace: []int{0}, Run: func(a *exec.Args) error {
+		kernel.BiasAdd(p, a.Out[0], a.In[0], a.In[1], rows, cols)
+		return nil
+	}}, nil
+}
+
 func assign(p *kernel.Pool, _ exec.Assign, _ exec.Call) (*exec.Kernel, error) {
 	return &exec.Kernel{Adds: []int{0}, Run: func(a *exec.Args) error {
 		if a.Add[0] {

@@ -50,6 +50,8 @@ func target(n int) func(*rand.Rand) float64 {
 var opCases = []opCase{
 	{"embedding", graph.Embedding{}, []graph.Type{i32(2, 3), f32(5, 4)}, draws{0: below(5)}},
 	{"embedding, wide", graph.Embedding{}, []graph.Type{i32(3, 17), f32(31, 100)}, draws{0: below(31)}},
+	{"add_bias", graph.AddBias{}, []graph.Type{f32(2, 3, 4), f32(4)}, nil},
+	{"add_bias of heads", graph.AddBias{}, []graph.Type{f32(2, 3, 4, 5), f32(4, 5)}, nil},
 	{"add_position", graph.AddPosition{}, []graph.Type{f32(2, 3, 4), f32(5, 4)}, nil},
 	{"add_position, as long as the table", graph.AddPosition{}, []graph.Type{f32(2, 3, 4), f32(3, 4)}, nil},
 	{"linear", graph.Linear{Contract: 1}, []graph.Type{f32(2, 3, 4), f32(4, 5), f32(5)}, nil},
