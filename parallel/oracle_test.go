@@ -270,7 +270,7 @@ func (p *Part) feed(inputs map[string][]float64, micro int) map[*G.Node]G.Value 
 		switch {
 		case in.Name == graph.InputRNG:
 			x = slices.Clone(x)
-			x[3] = float64(first)
+			x[3] = float64(p.Rows.Start(micro))
 		case in.PerRow():
 			x = rowsOf(x, t, first, count, p)
 		}

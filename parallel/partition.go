@@ -32,7 +32,8 @@ func (e *PartitionError) Unwrap() error { return e.Err }
 
 // Partition gives a rank its part of the model under a plan that this version
 // supports. The model is that of one micro-batch of all ranks: its inputs have
-// batch/micro rows. Without a loss the part computes logits only. The model is
+// batch/micro rows. Without a loss the part computes logits only; with one, it
+// has logits where each rank has whole ones of its rows. The model is
 // left as it is, but Gorgonia caches look-ups in its graph: partition one model
 // from one goroutine at a time. Its errors are those of Validate that need no
 // more than the model, and a *PartitionError.
@@ -173,6 +174,9 @@ func (w *walker) results() error {
 		if want[i] != Shard(0) {
 			want[i] = Replicate
 		}
+	}
+	if w.model.Loss != nil && !slices.Equal(v.at, want) {
+		return nil // nobody would use what it costs to join them
 	}
 	v, err := w.convert(v, want, graph.OpOf(n).Tag)
 	if err != nil {

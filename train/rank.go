@@ -138,7 +138,7 @@ func (r *rank) feed(fill func(index, lo, hi int, inputs, targets []int32) (int, 
 	}
 	if in := r.machine.Input(mb.Slot, graph.InputRNG); in.Ints != nil {
 		seed := r.spec.Config.Seed
-		copy(in.Ints, []int32{int32(uint32(seed)), int32(uint32(seed >> 32)), int32(uint32(index)), int32(first), flag(dropping)})
+		copy(in.Ints, []int32{int32(uint32(seed)), int32(uint32(seed >> 32)), int32(uint32(index)), int32(r.part.Rows.Start(mb.Index)), flag(dropping)})
 	}
 	return count, nil
 }
