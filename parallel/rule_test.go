@@ -51,7 +51,12 @@ var ruleCases = []ruleCase{
 	{name: "matmul TT", spec: graph.MatMul{TransA: true, TransB: true}, in: []graph.Type{f64(6, 6, 6), f64(6, 6, 6)}},
 	{name: "attention", spec: graph.Attention{Causal: true}, in: []graph.Type{f64(6, 6, 12, 6), f64(6, 6, 6, 6), f64(6, 6, 6, 6)}},
 	{name: "masked attention", spec: graph.Attention{Packed: true, Masked: true}, in: []graph.Type{f64(6, 6, 3, 6, 6), i32(6, 6)}, draw: integers(1, 2)},
-	{name: "cross_entropy", spec: graph.CrossEntropy{}, in: []graph.Type{f64(6, 6, 6), i32(6, 6), f64()}, draw: integers(1, 6)},
+	{name: "cross_entropy", spec: graph.CrossEntropy{}, in: []graph.Type{f64(6, 6, 6), i32(6, 6), f64()}, draw: func(r *rand.Rand, i int, x []float64) {
+		integers(1, 6)(r, i, x)
+		if i == 1 {
+			x[2] = graph.IgnoreIndex
+		}
+	}},
 	{name: "dropout", spec: graph.Dropout{P: 0.4, Site: 2}, in: []graph.Type{f64(6, 6, 6), i32(graph.RNGWords)}, draw: func(_ *rand.Rand, i int, x []float64) {
 		if i == 1 {
 			copy(x, []float64{1, 2, 3, 18, 1})
