@@ -52,7 +52,7 @@ func (z *cpuSizes) crossEntropy(a *arena) []job {
 			kernel.CrossEntropy(p, lse, logits, targets, cols, cols, scale)
 		}},
 		{bound: updates, name: "cross-entropy-grad-fp32-" + size, work: traffic(2 * rows * cols), run: func(p *kernel.Pool) {
-			kernel.CrossEntropyGrad(p, logits, logits, lse, targets, cols, cols, float32(scale))
+			kernel.CrossEntropyGrad(p, logits, logits, lse, targets, kernel.WholeVocabulary(cols), cols, float32(scale))
 		}},
 	}
 }

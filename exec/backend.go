@@ -60,7 +60,8 @@ type Kernel struct {
 }
 
 // Args is the memory that a kernel works on. Operands of type int32 are in
-// Ints at their index, all others in In.
+// Ints at their index; in In are then their bits, for operations that only move
+// values.
 type Args struct {
 	In      [][]float32
 	Ints    [][]int32

@@ -156,8 +156,8 @@ func bindAll(p *Program, steps []*step, at func(*buffer, int) []float32) []instr
 		for slot := range p.opts.Slots {
 			a := Args{Add: make([]bool, len(s.out)), Ints: make([][]int32, len(s.in)), In: make([][]float32, len(s.in))}
 			for i, v := range s.in {
-				t := tensorOf(v, at(v.buf, slot))
-				a.In[i], a.Ints[i] = t.Floats, t.Ints
+				a.In[i] = at(v.buf, slot)
+				a.Ints[i] = tensorOf(v, a.In[i]).Ints
 			}
 			for _, v := range s.out {
 				a.Out = append(a.Out, at(v.buf, slot))

@@ -92,8 +92,13 @@ func (s ReduceScatter) Group() Axis { return s.Axis }
 // Group returns the axis.
 func (s AllToAll) Group() Axis { return s.Axis }
 
-// Infer gives x's type.
-func (s AllReduce) Infer(in []Type) (Type, []Type, error) { return in[0], nil, arity(in, 1, 1) }
+// Infer gives x's type. Only real numbers are summed.
+func (s AllReduce) Infer(in []Type) (Type, []Type, error) {
+	if err := arity(in, 1, 1); err != nil {
+		return Type{}, nil, err
+	}
+	return in[0], nil, floats(in...)
+}
 
 // Infer gives x's type.
 func (s Copy) Infer(in []Type) (Type, []Type, error) { return in[0], nil, arity(in, 1, 1) }
@@ -103,8 +108,11 @@ func (s AllGather) Infer(in []Type) (Type, []Type, error) {
 	return resized(in, s.Dim, s.Axis.Size, 1)
 }
 
-// Infer divides Dim by the axis's size.
+// Infer divides Dim by the axis's size. Only real numbers are summed.
 func (s ReduceScatter) Infer(in []Type) (Type, []Type, error) {
+	if err := floats(in...); err != nil {
+		return Type{}, nil, err
+	}
 	return resized(in, s.Dim, 1, s.Axis.Size)
 }
 

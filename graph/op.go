@@ -160,6 +160,9 @@ func widen[T float32 | int32](x []T) []float64 {
 }
 
 func fromFloat64(x Operand) (G.Value, error) {
+	if x.Dtype == tensor.Int32 {
+		return fromInts(x), nil
+	}
 	if len(x.Shape) == 0 {
 		if x.Dtype == tensor.Float32 {
 			return G.NewF32(float32(x.Data[0])), nil
@@ -174,4 +177,15 @@ func fromFloat64(x Operand) (G.Value, error) {
 		narrow[i] = float32(v)
 	}
 	return tensor.New(tensor.WithShape(x.Shape...), tensor.WithBacking(narrow)), nil
+}
+
+func fromInts(x Operand) G.Value {
+	ints := make([]int32, len(x.Data))
+	for i, v := range x.Data {
+		ints[i] = int32(v)
+	}
+	if len(x.Shape) == 0 {
+		return G.NewI32(ints[0])
+	}
+	return tensor.New(tensor.WithShape(x.Shape...), tensor.WithBacking(ints))
 }

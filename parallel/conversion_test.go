@@ -59,22 +59,36 @@ func samePlaced(got [][]float64, whole []float64, shape tensor.Shape, at Placeme
 // ranked evaluates, on each of n ranks, a graph that build makes and
 // differentiates; build returns the leaves' values and what to evaluate.
 func ranked(n int, build func(axis graph.Axis) (leaves map[*G.Node][]float64, roots []*G.Node, err error)) ([][][]float64, error) {
+	return meshed(Mesh{{AxisTP, n}}, func(axes []graph.Axis) (map[*G.Node][]float64, []*G.Node, error) { return build(axes[0]) })
+}
+
+// axesOf returns the axes of a mesh as a rank sees them.
+func axesOf(mesh Mesh, rank int) []graph.Axis {
+	var axes []graph.Axis
+	for i, a := range mesh {
+		axes = append(axes, graph.Axis{Name: a.Name, Size: a.Size, Rank: mesh.Coord(rank)[i]})
+	}
+	return axes
+}
+
+// meshed is ranked on the ranks of a mesh.
+func meshed(mesh Mesh, build func(axes []graph.Axis) (leaves map[*G.Node][]float64, roots []*G.Node, err error)) ([][][]float64, error) {
 	h := newHub()
-	out := make([][][]float64, n)
+	out := make([][][]float64, mesh.Size())
 	var ranks errgroup.Group
-	for rank := range n {
+	for rank := range mesh.Size() {
 		ranks.Go(func() (err error) {
 			defer func() {
 				if err != nil {
 					h.fail(err)
 				}
 			}()
-			leaves, roots, err := build(graph.Axis{Name: AxisTP, Size: n, Rank: rank})
+			leaves, roots, err := build(axesOf(mesh, rank))
 			if err != nil {
 				return err
 			}
 			var micro int
-			bind(h, &Part{Rank: rank, Stage: &graph.Stage{Graph: roots[0].Graph()}, Groups: Mesh{{AxisTP, n}}.Groups(rank)}, &micro)
+			bind(h, &Part{Rank: rank, Stage: &graph.Stage{Graph: roots[0].Graph()}, Groups: mesh.Groups(rank)}, &micro)
 			r := stageRun{leaves: map[*G.Node]G.Value{}}
 			for leaf, x := range leaves {
 				r.leaves[leaf] = tensorOf(graph.TypeOf(leaf), x)

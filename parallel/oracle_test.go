@@ -262,7 +262,6 @@ func runStep(h *hub, p *Part, params, inputs map[string][]float64) (*outcome, er
 
 // feed gives the inputs of a micro-batch, cut out of those of the batch.
 func (p *Part) feed(inputs map[string][]float64, micro int) map[*G.Node]G.Value {
-	first, _ := p.Rows.Of(micro)
 	vals := map[*G.Node]G.Value{}
 	for _, in := range p.Stage.Inputs {
 		t := graph.TypeOf(in.Node)
@@ -270,7 +269,7 @@ func (p *Part) feed(inputs map[string][]float64, micro int) map[*G.Node]G.Value 
 		switch {
 		case in.Name == graph.InputRNG:
 			x = slices.Clone(x)
-			x[3] = float64(first)
+			x[3] = float64(p.Rows.Start(micro))
 		case in.PerRow():
 			whole := graph.Type{Shape: tensor.Shape{p.Rows.Mesh, toySeq}}
 			x = cut(x[micro*whole.Size():][:whole.Size()], whole.Shape, in.Parts)

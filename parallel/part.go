@@ -43,6 +43,10 @@ type Rows struct {
 	Mesh, First, Count int
 }
 
+// Start returns the first row of a micro-batch of all ranks, counted in the
+// batch: word 3 of graph.InputRNG.
+func (r Rows) Start(micro int) int { return micro * r.Mesh }
+
 // Of returns the first row of a micro-batch that the rank takes, counted in the
-// batch, and the number of rows. The first row is word 3 of graph.InputRNG.
-func (r Rows) Of(micro int) (first, count int) { return micro*r.Mesh + r.First, r.Count }
+// batch, and the number of rows.
+func (r Rows) Of(micro int) (first, count int) { return r.Start(micro) + r.First, r.Count }

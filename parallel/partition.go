@@ -30,8 +30,10 @@ func (e *PartitionError) Error() string {
 // Unwrap returns the fault.
 func (e *PartitionError) Unwrap() error { return e.Err }
 
-// Partition gives a rank its part of the model under a plan. The model is that of one micro-batch of all ranks: its inputs have
-// batch/micro rows. Without a loss the part computes logits only. The model is
+// Partition gives a rank its part of the model under a plan. The model is that
+// of one micro-batch of all ranks: its inputs have batch/micro rows. Without a
+// loss the part computes logits only; with one, it has logits where each rank
+// has whole ones of its rows. The model is
 // left as it is, but Gorgonia caches look-ups in its graph: partition one model
 // from one goroutine at a time. Its errors are those of Validate that need no
 // more than the model, and a *PartitionError.
@@ -187,7 +189,7 @@ func (w *walker) results() error {
 		}
 	}
 	if w.model.Loss != nil && !slices.Equal(v.at, want) {
-		return nil // training needs no logits: they are not gathered
+		return nil // nobody would use what it costs to join them
 	}
 	v, err := w.convert(v, want, graph.OpOf(n).Tag)
 	if err != nil {

@@ -60,6 +60,15 @@ func (o operands) with(out, first, rest Placement) signature {
 	return signature{in, out}
 }
 
+// scattersRows reports whether a partial operand 0 becomes shards of its second
+// dimension, the sequence, where k last dimensions are the operation's. So it is
+// where operand 1, a parameter, is Copied: then the axis splits the batch or the
+// sequence, as in Korthikanti et al.: Reducing Activation Recomputation (2022),
+// section 4.2.2.
+func (o operands) scattersRows(k int) bool {
+	return o.at[0] == Partial && o.at[1] == Copied && o.types[0].Dims()-k > 1
+}
+
 // leading returns the dimension that operand 0 is sharded along, if that is
 // not one of its last k.
 func (o operands) leading(k int) (dim int, ok bool) {

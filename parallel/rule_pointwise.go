@@ -29,12 +29,11 @@ func add(o operands) signature {
 	return alike(o)
 }
 
-// dropout keeps shards of the batch, of which every rank knows its first row.
-// Random numbers are drawn by position in the whole tensor, so other shards are
-// joined first.
+// dropout keeps any shard: random numbers are drawn by position in the whole
+// tensor, from a state that all ranks have.
 func dropout(o operands) signature {
-	if o.at[0] == Shard(0) {
-		return o.with(Shard(0), Shard(0), Replicate)
+	if _, sharded := o.at[0].Dim(); sharded {
+		return o.with(o.at[0], o.at[0], Replicate)
 	}
 	return alike(o)
 }
@@ -45,16 +44,16 @@ func norm(o operands) signature {
 	if _, ok := o.leading(1); ok {
 		return o.with(o.at[0], o.at[0], Copied)
 	}
+	if o.scattersRows(1) {
+		return o.with(Shard(1), Shard(1), Copied)
+	}
 	return alike(o)
 }
 
-// addBias shards the bias with x's last dimensions. Where the bias is Copied the
-// axis splits the batch or the sequence, so a partial x becomes shards of the
-// sequence, as in Korthikanti et al.: Reducing Activation Recomputation (2022),
-// section 4.2.2.
+// addBias shards the bias with x's last dimensions.
 func addBias(o operands) signature {
 	lead := o.types[0].Dims() - o.types[1].Dims()
-	if o.at[0] == Partial && o.at[1] == Copied && lead > 1 {
+	if o.scattersRows(o.types[1].Dims()) {
 		return o.with(Shard(1), Shard(1), Copied)
 	}
 	d, sharded := o.at[0].Dim()

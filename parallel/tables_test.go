@@ -28,7 +28,8 @@ func TestStrategies(t *testing.T) {
 	gpt2.dropout = 0.25
 	free.free = true
 	bert := toy{blocks: 2, batch: 4, seq: toySeq, bert: true, dropout: 0.2}
-	plain := gpt(2, 4, toySeq)
+	odd := gpt2
+	odd.vocab = 11
 	for _, c := range []struct {
 		name, plan string
 		toy        toy
@@ -38,24 +39,30 @@ func TestStrategies(t *testing.T) {
 		{"tensor parallel in a pipeline", "tp=2 pp=2 micro=2", gpt2},
 		{"tensor parallel bert", "tp=2 dp=2", bert},
 		{"tensor parallel outside data parallel", "tp=2 dp=2 order=tp,dp", gpt2},
+		{"a vocabulary that does not divide", "tp=2 pp=2 micro=2", odd},
 		{"pipeline, data and tensor parallel", "pp=2 dp=2 tp=2 micro=2", gpt2},
 		{"sequence parallel", "tp=2 sequence_parallel=on", gpt2},
 		{"sequence parallel of three", "tp=3 dp=2 sequence_parallel=on", free},
 		{"sequence parallel bert", "tp=3 sequence_parallel=on", bert},
+		{"ulysses", "sp=2 dp=2 micro=2", gpt2},
+		{"ulysses bert", "sp=3", bert},
 		{"ulysses in a pipeline", "sp=3 pp=2 micro=2", free},
 		{"ulysses and tensor parallel", "sp=3 tp=2", free},
+		{"context parallel", "cp=2 dp=2", gpt2},
+		{"context parallel bert", "cp=3", bert},
 		{"context parallel with ulysses and tensor parallel", "cp=3 tp=2", free},
 		{"zero-1", "dp=2 micro=2 zero=1", gpt2},
 		{"zero-2", "dp=2 micro=2 zero=2", gpt2},
 		{"zero-3", "dp=2 micro=2 zero=3", gpt2},
 		{"zero-3 bert in a pipeline", "dp=2 pp=2 micro=2 zero=3", bert},
 		{"zero-3 with tensor parallelism", "dp=2 tp=3 zero=3", gpt2},
-		{"mixed", "layers=0:dp=2;1:tp=2;2:dp=2,zero=3;3:dp=2", plain},
-		{"mixed in a pipeline", "pp=2 micro=2 layers=0:dp=2;1:tp=2;2:dp=2,zero=3;3:dp=2", plain},
-		{"mixed over four ranks", "layers=0:dp=4;1:tp=2,dp=2;2:dp=2,sp=2,zero=3;3:tp=2,dp=2", plain},
-		{"mixed orders", "layers=0:dp=4;1:tp=2,dp=2,order=tp,dp;2:dp=2,tp=2;3:dp=4", plain},
-		{"mixed vocabulary", "layers=0:tp=2;1:dp=2;2:sp=2;3:dp=2", plain},
-		{"mixed vocabulary sharded", "layers=0:dp=2,zero=3;1:dp=2;2:sp=2;3:tp=2", plain},
+		{"zero-3 with ulysses", "dp=2 sp=2 zero=3", gpt2},
+		{"mixed", "layers=0:dp=2;1:tp=2;2:dp=2,zero=3;3:dp=2", gpt2},
+		{"mixed in a pipeline", "pp=2 micro=2 layers=0:dp=2;1:tp=2;2:dp=2,zero=3;3:dp=2", gpt2},
+		{"mixed over four ranks", "layers=0:dp=4;1:tp=2,dp=2;2:dp=2,sp=2,zero=3;3:tp=2,dp=2", gpt2},
+		{"mixed orders", "layers=0:dp=4;1:tp=2,dp=2,order=tp,dp;2:dp=2,tp=2;3:dp=4", gpt2},
+		{"mixed vocabulary", "layers=0:tp=2;1:dp=2;2:sp=2;3:dp=2", gpt2},
+		{"mixed vocabulary sharded", "layers=0:dp=2,zero=3;1:dp=2;2:sp=2;3:tp=2", gpt2},
 		{"mixed over six ranks", "layers=0:dp=2,tp=3;1:dp=2,tp=3,zero=3;2:dp=2,sp=3;3:dp=2,tp=3,sequence_parallel=on", bert},
 	} {
 		t.Run(c.name, func(t *testing.T) {

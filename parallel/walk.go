@@ -104,7 +104,14 @@ func (w *walker) apply(s graph.Spec, tag graph.Tag, in []*value) (*value, error)
 	if err != nil {
 		return nil, err
 	}
-	return w.result(s, tag, typ, at, locals)
+	if locals, err = w.addDenominators(s, tag, locals); err != nil {
+		return nil, err
+	}
+	out, err := w.result(s, tag, typ, at, locals)
+	if err != nil {
+		return nil, err
+	}
+	return w.scatterLookup(s, tag, in, out)
 }
 
 func types(in []*value) []graph.Type {
@@ -169,6 +176,9 @@ func (w *walker) result(s graph.Spec, tag graph.Tag, typ graph.Type, at Layout, 
 	for i, x := range in {
 		nodes[i] = x.node
 	}
+	if p, ok := s.(graph.Placed); ok {
+		s = p.Place(w.parts(v), w.partsOf(in))
+	}
 	if v.node, err = graph.Apply(s, tag, nodes...); err != nil {
 		return nil, err
 	}
@@ -176,6 +186,27 @@ func (w *walker) result(s graph.Spec, tag graph.Tag, typ graph.Type, at Layout, 
 		return nil, fmt.Errorf("the placement rule of %s is wrong: result %v on a rank, expected %v", s.Kind(), got, local)
 	}
 	return v, nil
+}
+
+// splitOrder is the order of the axes that split v.
+func (v *value) splitOrder() []int {
+	if v.order == nil {
+		return v.at.natural()
+	}
+	return v.order
+}
+
+// parts returns how this rank's part of v is cut out of the whole.
+func (w *walker) parts(v *value) []graph.Part {
+	return v.at.parts(v.typ.Dims(), w.axes, v.splitOrder())
+}
+
+func (w *walker) partsOf(in []*value) [][]graph.Part {
+	parts := make([][]graph.Part, len(in))
+	for i, v := range in {
+		parts[i] = w.parts(v)
+	}
+	return parts
 }
 
 // unique returns name, numbered if it was given before.
@@ -198,11 +229,7 @@ func (w *walker) convert(v *value, want Layout, tag graph.Tag) (*value, error) {
 			}
 		}
 	}
-	order := v.order
-	if order == nil {
-		order = v.at.natural()
-	}
-	for _, s := range route(v.at, want, order) {
+	for _, s := range route(v.at, want, v.splitOrder()) {
 		var err error
 		if v, err = w.convertStep(v, s, tag); err != nil {
 			return nil, err

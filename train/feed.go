@@ -68,8 +68,7 @@ func (f *feeder) feed(m *exec.Machine, fill fill, index int, mb exec.MicroBatch,
 		in.Floats[0] = float32(1 / float64(count))
 	}
 	if in := m.Input(mb.Slot, graph.InputRNG); in.Ints != nil {
-		first, _ := f.part.Rows.Of(mb.Index)
-		copy(in.Ints, []int32{int32(uint32(seed)), int32(uint32(seed >> 32)), int32(uint32(index)), int32(first), asInt(dropping)})
+		copy(in.Ints, []int32{int32(uint32(seed)), int32(uint32(seed >> 32)), int32(uint32(index)), int32(f.part.Rows.Start(mb.Index)), asInt(dropping)})
 	}
 	return count, nil
 }

@@ -63,7 +63,9 @@ type outcome struct {
 }
 
 // same reports whether two ranks report the same.
-func (o outcome) same(p outcome) bool { return o.losses == p.losses && o.norms == p.norms && o.val == p.val }
+func (o outcome) same(p outcome) bool {
+	return o.losses == p.losses && o.norms == p.norms && o.val == p.val
+}
 
 // trainTiny runs all ranks of a plan.
 func trainTiny(t testing.TB, spec *Spec) (outcome, error) {

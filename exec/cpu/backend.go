@@ -95,6 +95,7 @@ var (
 		"linear":             lowering(linear),
 		"linear_input_grad":  lowering(linearInputGrad),
 		"linear_weight_grad": lowering(linearWeightGrad),
+		"log_sum_exp":        lowering(logSumExp),
 		"matmul":             lowering(matMul),
 		"position_grad":      lowering(positionGrad),
 		"rms_norm":           lowering(rmsNorm),

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/exec/cpu/kernel"
@@ -73,18 +74,52 @@ func assign(p *kernel.Pool, _ exec.Assign, _ exec.Call) (*exec.Kernel, error) {
 }
 
 func dropout(p *kernel.Pool, s graph.Dropout, c exec.Call) (*exec.Kernel, error) {
-	row := c.In[0].Size() / c.In[0].Shape[0]
+	cut, first, row := cutOf(s, c.In[0].Shape)
 	return &exec.Kernel{InPlace: []int{0}, Run: func(a *exec.Args) error {
 		state := a.Ints[1]
+		if state[4] == 0 {
+			copy(a.Out[0], a.In[0])
+			return nil
+		}
 		kernel.Dropout(p, a.Out[0], a.In[0], kernel.DropoutArgs{
 			P:     s.P,
 			Seed:  uint64(uint32(state[0])) | uint64(uint32(state[1]))<<32,
 			Step:  uint32(state[2]),
 			Site:  uint32(s.Site),
-			First: uint64(uint32(state[3])) * uint64(row),
+			First: uint64(uint32(state[3]))*row + first,
+			Cut:   cut,
 		})
 		return nil
 	}}, nil
+}
+
+// cutOf is how what s drops lies in the whole micro-batch: its cut, the index of
+// its first element, and the size of a whole row. Dimensions that step as one
+// are joined.
+func cutOf(s graph.Dropout, shape []int) (cut kernel.Cut, first, row uint64) {
+	stride, run, whole := uint64(1), 1, true
+	var steps []kernel.Step // innermost first
+	for d := len(shape) - 1; d >= 0; d-- {
+		size, part := shape[d], s.Part(d)
+		row = stride
+		first += uint64(part.First(size)) * stride
+		last := len(steps) - 1
+		switch {
+		case whole:
+			run *= size
+		case last >= 0 && steps[last].Stride*uint64(steps[last].Count) == stride:
+			steps[last].Count *= size
+		default:
+			steps = append(steps, kernel.Step{Count: size, Stride: stride})
+		}
+		whole = whole && part.Whole(size) == size
+		stride *= uint64(part.Whole(size))
+	}
+	if len(steps) > 0 {
+		slices.Reverse(steps)
+		cut = kernel.Cut{Run: run, Steps: steps}
+	}
+	return cut, first, row
 }
 
 // slice copies this rank's part along a dimension.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/galvani-ml/galvani/exec"
@@ -52,8 +53,11 @@ var opCases = []opCase{
 	{"embedding, wide", graph.Embedding{}, []graph.Type{i32(3, 17), f32(31, 100)}, draws{0: below(31)}},
 	{"add_bias", graph.AddBias{}, []graph.Type{f32(2, 3, 4), f32(4)}, nil},
 	{"add_bias of heads", graph.AddBias{}, []graph.Type{f32(2, 3, 4, 5), f32(4, 5)}, nil},
+	{"embedding, part of the vocabulary", graph.Embedding{Vocab: graph.Part{Index: 1, Count: 3}}, []graph.Type{i32(3, 17), f32(11, 20)}, draws{0: below(33)}},
 	{"add_position", graph.AddPosition{}, []graph.Type{f32(2, 3, 4), f32(5, 4)}, nil},
 	{"add_position, as long as the table", graph.AddPosition{}, []graph.Type{f32(2, 3, 4), f32(3, 4)}, nil},
+	{"add_position, part of the sequence", graph.AddPosition{Seq: graph.Part{Index: 1, Count: 3}}, []graph.Type{f32(2, 3, 4), f32(10, 4)}, nil},
+	{"add_position, part of the sequence from a start", graph.AddPosition{Seq: graph.Part{Index: 2, Count: 3}}, []graph.Type{f32(2, 3, 4), f32(12, 4), i32(1)}, draws{2: below(3)}},
 	{"linear", graph.Linear{Contract: 1}, []graph.Type{f32(2, 3, 4), f32(4, 5), f32(5)}, nil},
 	{"linear, larger", graph.Linear{Contract: 1}, []graph.Type{f32(3, 11, 37), f32(37, 53), f32(53)}, nil},
 	{"linear transposed", graph.Linear{Contract: 1, Transposed: true}, []graph.Type{f32(2, 3, 4), f32(5, 4), f32(5)}, nil},
@@ -81,9 +85,15 @@ var opCases = []opCase{
 	{"padded attention", graph.Attention{Packed: true, Masked: true}, []graph.Type{f32(3, 6, 3, 2, 3), i32(3, 6)}, draws{1: below(2)}},
 	{"attention to nothing", graph.Attention{Packed: true, Masked: true}, []graph.Type{f32(1, 2, 3, 2, 3), i32(1, 2)}, draws{1: constant(0)}},
 	{"dropout", graph.Dropout{P: 0.4, Site: 3}, []graph.Type{f32(3, 43), i32(graph.RNGWords)}, draws{1: below(100)}},
+	{"dropout off", graph.Dropout{P: 0.4, Site: 3}, []graph.Type{f32(3, 43), i32(graph.RNGWords)}, draws{1: constant(0)}},
+	{"dropout of a part of the batch", graph.Dropout{P: 0.4, Parts: []graph.Part{{Index: 1, Count: 2}, {}}}, []graph.Type{f32(3, 43), i32(graph.RNGWords)}, draws{1: below(100)}},
+	{"dropout of a part of the sequence", graph.Dropout{P: 0.4, Parts: []graph.Part{{Index: 1, Count: 2}, {Index: 2, Count: 3}, {}}}, []graph.Type{f32(3, 5, 43), i32(graph.RNGWords)}, draws{1: below(100)}},
+	{"dropout of a part of the heads", graph.Dropout{P: 0.4, Parts: []graph.Part{{}, {Count: 1}, {Index: 1, Count: 2}, {}}}, []graph.Type{f32(3, 5, 2, 43), i32(graph.RNGWords)}, draws{1: below(100)}},
+	{"dropout of a part of everything", graph.Dropout{P: 0.4, Parts: []graph.Part{{Index: 1, Count: 2}, {Index: 2, Count: 3}, {Index: 1, Count: 2}, {Index: 0, Count: 2}}}, []graph.Type{f32(3, 5, 2, 43), i32(graph.RNGWords)}, draws{1: below(100)}},
 	{"cross_entropy", graph.CrossEntropy{}, []graph.Type{f32(2, 3, 5), i32(2, 3), f32()}, draws{1: target(5)}},
 	{"cross_entropy, wide", graph.CrossEntropy{}, []graph.Type{f32(2, 9, 301), i32(2, 9), f32()}, draws{1: target(301)}},
 	{"cross_entropy all ignored", graph.CrossEntropy{}, []graph.Type{f32(2, 3, 5), i32(2, 3), f32()}, draws{1: constant(graph.IgnoreIndex)}},
+	{"cross_entropy, part of the vocabulary", graph.CrossEntropy{Vocab: graph.Part{Index: 1, Count: 3}}, []graph.Type{f32(2, 3, 5), i32(2, 3), f32(), f32(3, 2, 3)}, draws{1: target(15)}},
 	{"slice", graph.Slice{Axis: graph.Axis{Name: "tp", Size: 1}, Dim: 1}, []graph.Type{f32(2, 6, 3)}, nil},
 }
 
@@ -211,4 +221,85 @@ func backend(t testing.TB, threads int) *cpu.Backend {
 	}
 	t.Cleanup(b.Close)
 	return b
+}
+
+// TestLogSumExp compares with the operation's own evaluation.
+func TestLogSumExp(t *testing.T) {
+	s := graph.LogSumExp{}
+	x := graph.Operand{Type: f32(2, 9, 301), Data: make([]float64, 2*9*301)}
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range x.Data {
+		x.Data[i] = float64(float32(5 * r.NormFloat64()))
+	}
+	want := graph.Operand{Type: f32(1, 2, 9), Data: make([]float64, 2*9)}
+	if err := s.Eval(&graph.Eval{In: []graph.Operand{x}, Out: want}); err != nil {
+		t.Fatal(err)
+	}
+	exectest.Close(t, "result", forward(t, s, x), want.Data, 1e-6)
+}
+
+// TestIntegersMove slices ids, gathers them, and looks them up.
+func TestIntegersMove(t *testing.T) {
+	b := graph.NewBuilder(tensor.Float32)
+	b.Layer("all", "all", "")
+	ids := b.Input(graph.InputTokens, tensor.Int32, 3, 4)
+	axis := graph.Axis{Name: "tp", Size: 2, Rank: 1}
+	half := b.Apply("half", graph.Slice{Axis: axis, Dim: 1}, ids)
+	again := b.Apply("again", graph.AllGather{Axis: graph.Axis{Name: "tp", Size: 1}, Dim: 1}, half)
+	table := b.Param("table", graph.Init{}, 1<<20, 1) // ids as large as this are no small floats
+	b.Logits(b.Apply("rows", graph.Embedding{}, again, table))
+	model, err := b.Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := exec.Compile(graph.Whole(model), backend(t, 1), exec.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := exec.New(p, collectives{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for i := range m.Params()[0].Value {
+		m.Params()[0].Value[i] = float32(i)
+	}
+	for i := range 12 {
+		m.Input(0, graph.InputTokens).Ints[i] = int32(1<<20 - 1 - i)
+	}
+	if err := m.Forward(t.Context(), exec.MicroBatch{}); err != nil {
+		t.Fatal(err)
+	}
+	var want []float64
+	for _, i := range []int{2, 3, 6, 7, 10, 11} {
+		want = append(want, float64(1<<20-1-i))
+	}
+	exectest.Close(t, "rows", m.Logits(0), want, 0)
+}
+
+// forward runs an operation on one input.
+func forward(t *testing.T, s graph.Spec, x graph.Operand) []float32 {
+	t.Helper()
+	b := graph.NewBuilder(tensor.Float32)
+	b.Layer("all", "all", "")
+	in := b.Input("x", tensor.Float32, x.Shape...)
+	b.Logits(b.Apply("op", s, in))
+	model, err := b.Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := exec.Compile(graph.Whole(model), backend(t, 1), exec.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := exec.New(p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	exectest.SetInputs(m, 0, exectest.Values{in: x.Data})
+	if err := m.Forward(t.Context(), exec.MicroBatch{}); err != nil {
+		t.Fatal(err)
+	}
+	return slices.Clone(m.Logits(0))
 }

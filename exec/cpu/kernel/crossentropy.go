@@ -7,13 +7,14 @@ const IgnoreIndex = -100
 
 // lossTask does rows of logits; a nil gradient means the forward pass.
 type lossTask struct {
-	in       *inner
-	d        []float32
-	logits   []float32
-	lse      []float32
-	targets  []int32
-	cols, ld int
-	scale    float32
+	in      *inner
+	d       []float32
+	logits  []float32
+	lse     []float32
+	targets []int32
+	vocab   Vocabulary
+	ld      int
+	scale   float32
 }
 
 // CrossEntropy is scale times the sum over rows of -log softmax(logits)[target],
@@ -22,18 +23,51 @@ type lossTask struct {
 // It saves the logarithm of each row's softmax denominator in lse. Rows are
 // added in their order in float64. A target out of range makes the loss NaN.
 func CrossEntropy(p *Pool, lse, logits []float32, targets []int32, cols, ld int, scale float64) float64 {
+	LogSumExp(p, lse[:len(targets)], logits, cols, ld)
+	return CrossEntropyOf(lse, logits, targets, WholeVocabulary(cols), ld, scale)
+}
+
+// LogSumExp sets lse to the logarithm of the sum of exponentials of each row of
+// logits [len(lse), cols], whose rows have ld elements.
+func LogSumExp(p *Pool, lse, logits []float32, cols, ld int) {
 	t := &p.tasks.loss
-	*t = lossTask{in: active.Load(), logits: logits, lse: lse, targets: targets, cols: cols, ld: ld}
-	p.run(len(targets), rowGrain(cols), t)
+	*t = lossTask{in: active.Load(), logits: logits, lse: lse, vocab: WholeVocabulary(cols), ld: ld}
+	p.run(len(lse), rowGrain(cols), t)
 	*t = lossTask{}
+}
+
+// JoinLogSumExp sets lse to the logarithms of the softmax denominators of rows
+// whose logits lie in several parts: parts holds the LogSumExp of each part, one
+// after the other. It adds up in float64, in the order of the parts.
+func JoinLogSumExp(lse, parts []float32) {
+	for r := range lse {
+		most := parts[r]
+		for i := r; i < len(parts); i += len(lse) {
+			most = max(most, parts[i])
+		}
+		var sum float64
+		for i := r; i < len(parts); i += len(lse) {
+			sum += math.Exp(float64(parts[i]) - float64(most))
+		}
+		lse[r] = float32(float64(most) + math.Log(sum))
+	}
+}
+
+// CrossEntropyOf is scale times the sum of lse - logits[target] over the rows
+// whose target is in vocab, the part of the vocabulary that logits
+// [len(targets), vocab.Size] cover; lse is of the whole. A target out of range
+// makes the loss NaN.
+func CrossEntropyOf(lse, logits []float32, targets []int32, vocab Vocabulary, ld int, scale float64) float64 {
 	var sum float64
 	for r, target := range targets {
-		switch {
-		case target == IgnoreIndex:
-		case target < 0 || int(target) >= cols:
+		if target == IgnoreIndex {
+			continue
+		}
+		switch j, has, known := vocab.row(target); {
+		case has:
+			sum += float64(lse[r]) - float64(logits[r*ld+j])
+		case !known:
 			return math.NaN()
-		default:
-			sum += float64(lse[r]) - float64(logits[r*ld+int(target)])
 		}
 	}
 	return sum * scale
@@ -41,18 +75,18 @@ func CrossEntropy(p *Pool, lse, logits []float32, targets []int32, cols, ld int,
 
 // CrossEntropyGrad sets dlogits, laid out as logits, to scale (softmax -
 // onehot) in rows with a target and to zero in rows with [IgnoreIndex] and in
-// columns past cols. dlogits may be logits. A target out of range gives a row
-// of NaN.
-func CrossEntropyGrad(p *Pool, dlogits, logits, lse []float32, targets []int32, cols, ld int, scale float32) {
+// columns past vocab.Size. dlogits may be logits; lse is of the whole
+// vocabulary. A target out of range gives a row of NaN.
+func CrossEntropyGrad(p *Pool, dlogits, logits, lse []float32, targets []int32, vocab Vocabulary, ld int, scale float32) {
 	t := &p.tasks.loss
-	*t = lossTask{active.Load(), dlogits, logits, lse, targets, cols, ld, scale}
-	p.run(len(targets), rowGrain(cols), t)
+	*t = lossTask{active.Load(), dlogits, logits, lse, targets, vocab, ld, scale}
+	p.run(len(targets), rowGrain(vocab.Size), t)
 	*t = lossTask{}
 }
 
 func (t *lossTask) run(_, lo, hi int) {
 	for r := lo; r < hi; r++ {
-		row := t.logits[r*t.ld:][:t.cols]
+		row := t.logits[r*t.ld:][:t.vocab.Size]
 		if t.d == nil {
 			t.lse[r] = t.in.logSumExp(row)
 			continue
@@ -62,20 +96,23 @@ func (t *lossTask) run(_, lo, hi int) {
 }
 
 func (t *lossTask) grad(r int, row []float32) {
-	d := t.d[r*t.ld:][:t.cols]
-	switch target := int(t.targets[r]); {
-	case target == IgnoreIndex:
+	d := t.d[r*t.ld:][:t.vocab.Size]
+	j, has, known := t.vocab.row(t.targets[r])
+	switch {
+	case t.targets[r] == IgnoreIndex:
 		clear(d)
-	case target < 0 || target >= t.cols:
+	case !known:
 		fill(d, nan)
 	default:
 		shift := float64(t.lse[r]) * float32Log2E
 		whole := math.Round(shift)
 		t.in.powerScale(d, row, float32(whole), t.scale*float32(math.Exp2(whole-shift)))
-		d[target] -= t.scale
+		if has {
+			d[j] -= t.scale
+		}
 	}
-	if end := min((r+1)*t.ld, len(t.d)); end > r*t.ld+t.cols {
-		clear(t.d[r*t.ld+t.cols : end])
+	if end, past := min((r+1)*t.ld, len(t.d)), r*t.ld+t.vocab.Size; end > past {
+		clear(t.d[past:end])
 	}
 }
 

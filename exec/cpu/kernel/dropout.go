@@ -1,6 +1,9 @@
 package kernel
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // DropoutArgs names a dropout layer's random draw. Whether element e of a
 // tensor is kept depends on these values and e alone, so that any division of
@@ -17,6 +20,36 @@ type DropoutArgs struct {
 	Step  uint32
 	Site  uint32 // which layer
 	First uint64 // index e of the slice's first element
+	Cut   Cut    // of the others
+}
+
+// Cut says how a slice lies in the tensor that it is a part of: in runs of
+// elements that follow one another there. The starts of the runs step through
+// Steps, outermost first. The zero Cut is a single run.
+type Cut struct {
+	Run   int
+	Steps []Step
+}
+
+// Step is Count steps of Stride elements.
+type Step struct {
+	Count  int
+	Stride uint64
+}
+
+// at is how far element i lies from the first in the whole tensor, and how many
+// elements its run has left.
+func (c *Cut) at(i int) (offset uint64, left int) {
+	if c.Run == 0 {
+		return uint64(i), math.MaxInt
+	}
+	run := i / c.Run
+	for _, s := range slices.Backward(c.Steps) {
+		offset += uint64(run%s.Count) * s.Stride
+		run /= s.Count
+	}
+	i %= c.Run
+	return offset + uint64(i), c.Run - i
 }
 
 type dropoutTask struct {
@@ -63,17 +96,28 @@ func (d *DropoutArgs) factors() dropoutFactors {
 const dropoutGroup = 32
 
 func (t *dropoutTask) run(_, lo, hi int) {
-	aligned := min(lo+int(-(t.d.First+uint64(lo))%4), hi)
-	groups := aligned + (hi-aligned)/dropoutGroup*dropoutGroup
-	t.words(lo, aligned)
-	t.in.dropout(t.y[aligned:groups], t.x[aligned:groups], (t.d.First+uint64(aligned))/4, &t.k)
-	t.words(groups, hi)
+	for lo < hi {
+		offset, left := t.d.Cut.at(lo)
+		end := lo + min(left, hi-lo)
+		t.span(lo, end, t.d.First+offset-uint64(lo))
+		lo = end
+	}
 }
 
-// words does the elements from lo up to hi by the definition.
-func (t *dropoutTask) words(lo, hi int) {
+// span does the elements from lo up to hi, which follow one another in the
+// whole tensor; there they have their index here and base.
+func (t *dropoutTask) span(lo, hi int, base uint64) {
+	aligned := min(lo+int(-(base+uint64(lo))%4), hi)
+	groups := aligned + (hi-aligned)/dropoutGroup*dropoutGroup
+	t.words(lo, aligned, base)
+	t.in.dropout(t.y[aligned:groups], t.x[aligned:groups], (base+uint64(aligned))/4, &t.k)
+	t.words(groups, hi, base)
+}
+
+// words does the elements of a span by the definition.
+func (t *dropoutTask) words(lo, hi int, base uint64) {
 	for i := lo; i < hi; {
-		e := t.d.First + uint64(i)
+		e := base + uint64(i)
 		words := philoxBlock(e/4, &t.k)
 		for j := e % 4; j < 4 && i < hi; j, i = j+1, i+1 {
 			t.y[i] = kept(t.x[i], words[j], &t.k)

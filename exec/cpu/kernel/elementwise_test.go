@@ -239,6 +239,45 @@ func TestDropout(t *testing.T) {
 	})
 }
 
+// TestDropoutOfParts cuts a tensor of three dimensions along all of them: each
+// part drops what the whole drops there.
+func TestDropoutOfParts(t *testing.T) {
+	check(t, func(t *rapid.T) (func(p *Pool) [][]float32, func(t *rapid.T, got [][]float32)) {
+		var local, parts, index [3]int
+		for i := range local {
+			local[i] = size(40).Draw(t, "size")
+			parts[i] = rapid.IntRange(1, 3).Draw(t, "parts")
+			index[i] = rapid.IntRange(0, parts[i]-1).Draw(t, "part")
+		}
+		width, row := local[2]*parts[2], local[1]*parts[1]*local[2]*parts[2]
+		at := func(b, s, c int) int {
+			return (index[0]*local[0]+b)*row + (index[1]*local[1]+s)*width + index[2]*local[2] + c
+		}
+		d := DropoutArgs{P: 0.3, Seed: 5, Site: 2, First: rapid.Uint64Max(1<<40).Draw(t, "first")}
+		whole := random(t)(local[0] * parts[0] * row)
+		x := make([]float32, 0, local[0]*local[1]*local[2])
+		for i := range cap(x) {
+			x = append(x, whole[at(i/local[2]/local[1], i/local[2]%local[1], i%local[2])])
+		}
+		run := func(p *Pool) [][]float32 {
+			all, y := make([]float32, len(whole)), make([]float32, len(x))
+			Dropout(p, all, whole, d)
+			part := d
+			part.First += uint64(at(0, 0, 0))
+			part.Cut = Cut{Run: local[2], Steps: []Step{{local[0], uint64(row)}, {local[1], uint64(width)}}}
+			Dropout(p, y, x, part)
+			return [][]float32{y, all}
+		}
+		return run, func(t *rapid.T, got [][]float32) {
+			for i, v := range got[0] {
+				if want := got[1][at(i/local[2]/local[1], i/local[2]%local[1], i%local[2])]; v != want {
+					t.Fatalf("element %d of the part is %g, in the whole %g", i, v, want)
+				}
+			}
+		}
+	})
+}
+
 // TestPhilox has the known answers of Random123's kat_vectors.
 func TestPhilox(t *testing.T) {
 	const ones = math.MaxUint32

@@ -5,16 +5,18 @@ import "math"
 var nan = float32(math.NaN())
 
 type embedTask struct {
-	in          *inner
-	y, table    []float32
-	ids         []int32
-	vocab, cols int
-	gradient    bool
+	in       *inner
+	y, table []float32
+	ids      []int32
+	vocab    Vocabulary
+	cols     int
+	gradient bool
 }
 
-// Embedding copies rows of table [vocab, cols]: y [len(ids), cols]. An id out
-// of range gives a row of NaN.
-func Embedding(p *Pool, y, table []float32, ids []int32, vocab, cols int) {
+// Embedding copies rows of table [vocab.Size, cols]: y [len(ids), cols]. An id
+// of another part of the vocabulary gives a row of zeros, one out of range a row
+// of NaN.
+func Embedding(p *Pool, y, table []float32, ids []int32, vocab Vocabulary, cols int) {
 	t := &p.tasks.embed
 	*t = embedTask{active.Load(), y, table, ids, vocab, cols, false}
 	p.run(len(ids), rowGrain(cols), t)
@@ -22,12 +24,12 @@ func Embedding(p *Pool, y, table []float32, ids []int32, vocab, cols int) {
 }
 
 // EmbeddingGrad sums the rows of dy [len(ids), cols] with equal ids into dtable
-// [vocab, cols], or adds to it; rows without an id are zero, or left. Workers
-// divide the columns, so each element is added up in the order of ids. An id
-// out of range adds nothing.
-func EmbeddingGrad(p *Pool, dtable, dy []float32, ids []int32, vocab, cols int, accumulate bool) {
+// [vocab.Size, cols], or adds to it; rows without an id are zero, or left.
+// Workers divide the columns, so each element is added up in the order of ids.
+// An id that the part does not have adds nothing.
+func EmbeddingGrad(p *Pool, dtable, dy []float32, ids []int32, vocab Vocabulary, cols int, accumulate bool) {
 	if !accumulate {
-		Zero(p, dtable[:vocab*cols])
+		Zero(p, dtable[:vocab.Size*cols])
 	}
 	t := &p.tasks.embed
 	*t = embedTask{active.Load(), dtable, dy, ids, vocab, cols, true}
@@ -46,20 +48,23 @@ func (t *embedTask) run(_, lo, hi int) {
 }
 
 func (t *embedTask) gather(i int) {
-	row := t.y[i*t.cols:][:t.cols]
-	if id := int(t.ids[i]); 0 <= id && id < t.vocab {
-		copy(row, t.table[id*t.cols:][:t.cols])
-		return
+	y := t.y[i*t.cols:][:t.cols]
+	switch row, has, known := t.vocab.row(t.ids[i]); {
+	case has:
+		copy(y, t.table[row*t.cols:][:t.cols])
+	case known:
+		clear(y)
+	default:
+		fill(y, nan)
 	}
-	fill(row, nan)
 }
 
 // scatter adds the columns from lo up to hi of the gradient, in table here.
 func (t *embedTask) scatter(lo, hi int) {
 	for i, id := range t.ids {
-		if id := int(id); 0 <= id && id < t.vocab {
-			row := t.y[id*t.cols+lo : id*t.cols+hi]
-			t.in.add(row, row, t.table[i*t.cols+lo:i*t.cols+hi])
+		if row, has, _ := t.vocab.row(id); has {
+			sum := t.y[row*t.cols+lo : row*t.cols+hi]
+			t.in.add(sum, sum, t.table[i*t.cols+lo:i*t.cols+hi])
 		}
 	}
 }

@@ -135,6 +135,7 @@ func TestCrossEntropy(t *testing.T) {
 		}
 		const scale = 0.125
 		inPlace := rapid.Bool().Draw(t, "inPlace")
+		division := rapid.SampledFrom(divisors(cols)).Draw(t, "parts of the vocabulary")
 		var losses []float64
 		run := func(p *Pool) [][]float32 {
 			lse, from, d := make([]float32, rows), slices.Clone(logits), x(rows*ld)
@@ -142,8 +143,10 @@ func TestCrossEntropy(t *testing.T) {
 			if inPlace {
 				d = from
 			}
-			CrossEntropyGrad(p, d, from, lse, targets, cols, ld, scale)
-			return [][]float32{lse, d}
+			CrossEntropyGrad(p, d, from, lse, targets, WholeVocabulary(cols), ld, scale)
+			joined, whole, loss := inParts(p, logits, targets, cols, ld, division, scale)
+			losses = append(losses, loss)
+			return [][]float32{lse, d, joined, whole}
 		}
 		return run, func(t *rapid.T, got [][]float32) {
 			lse, d, loss := make([]float64, rows), make([]float64, rows*ld), 0.0
@@ -165,11 +168,50 @@ func TestCrossEntropy(t *testing.T) {
 			}
 			near(t, "lse", got[0], lse, 5e-7, 1)
 			near(t, "d", got[1], d, 5e-6, scale)
-			if losses[0] != losses[1] || math.Abs(losses[0]-loss) > 1e-6*max(1, loss) {
-				t.Fatalf("losses %v with 1 and 3 threads, want %g", losses, loss)
+			near(t, "lse of parts", got[2], lse, 1e-6, 1)
+			near(t, "d of parts", got[3], d, 1e-5, scale)
+			for i, l := range losses {
+				if l != losses[i%2] || math.Abs(l-loss) > 1e-6*max(1, loss) {
+					t.Fatalf("losses, whole and in parts, with 1 and 3 threads: %v, want %g", losses, loss)
+				}
 			}
 		}
 	})
+}
+
+func divisors(n int) []int {
+	var all []int
+	for d := 1; d <= n; d++ {
+		if n%d == 0 {
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
+// inParts divides a vocabulary and computes the denominators, the gradient as a
+// whole, and the sum of the losses.
+func inParts(p *Pool, logits []float32, targets []int32, cols, ld, parts int, scale float64) (lse, d []float32, loss float64) {
+	rows, size := len(targets), cols/parts
+	pieces, partial := make([][]float32, parts), make([]float32, parts*rows)
+	for k := range parts {
+		pieces[k] = make([]float32, rows*size)
+		for r := range rows {
+			copy(pieces[k][r*size:][:size], logits[r*ld+k*size:])
+		}
+		LogSumExp(p, partial[k*rows:][:rows], pieces[k], size, size)
+	}
+	lse, d = make([]float32, rows), make([]float32, rows*ld)
+	JoinLogSumExp(lse, partial)
+	for k, x := range pieces {
+		v := Vocabulary{First: k * size, Size: size, Whole: cols}
+		loss += CrossEntropyOf(lse, x, targets, v, size, scale)
+		CrossEntropyGrad(p, x, x, lse, targets, v, size, float32(scale))
+		for r := range rows {
+			copy(d[r*ld+k*size:][:size], x[r*size:])
+		}
+	}
+	return lse, d, loss
 }
 
 func TestIndicesOutOfRange(t *testing.T) {
@@ -180,16 +222,16 @@ func TestIndicesOutOfRange(t *testing.T) {
 	if loss := CrossEntropy(p, lse, logits, targets, 3, 3, 1); !math.IsNaN(loss) {
 		t.Errorf("loss of a target out of range is %g, want NaN", loss)
 	}
-	CrossEntropyGrad(p, d, logits, lse, targets, 3, 3, 1)
+	CrossEntropyGrad(p, d, logits, lse, targets, WholeVocabulary(3), 3, 1)
 	if d[0] == d[0] || d[3] != d[3] {
 		t.Errorf("gradient is %g, want NaN in the first row alone", d)
 	}
 	y := make([]float32, 4)
-	Embedding(p, y, []float32{1, 2, 3, 4}, []int32{-1, 1}, 2, 2)
+	Embedding(p, y, []float32{1, 2, 3, 4}, []int32{-1, 1}, WholeVocabulary(2), 2)
 	if y[0] == y[0] || y[2] != 3 {
 		t.Errorf("rows of ids -1 and 1 are %g, want NaN and 3, 4", y)
 	}
-	EmbeddingGrad(p, y, []float32{5, 6, 7, 8}, []int32{2, 1}, 2, 2, false)
+	EmbeddingGrad(p, y, []float32{5, 6, 7, 8}, []int32{2, 1}, WholeVocabulary(2), 2, false)
 	if !slices.Equal(y, []float32{0, 0, 7, 8}) {
 		t.Errorf("gradient is %g, want 7, 8 in row 1 alone", y)
 	}
@@ -200,21 +242,22 @@ func TestColumnsAndEmbedding(t *testing.T) {
 		x := random(t)
 		batch, tokens, cols := rapid.IntRange(1, 4).Draw(t, "batch"), size(130).Draw(t, "tokens"), size(131).Draw(t, "cols")
 		vocab, accumulate := size(20).Draw(t, "vocab"), rapid.Bool().Draw(t, "accumulate")
+		part := Vocabulary{First: rapid.IntRange(0, 2).Draw(t, "first") * vocab, Size: vocab, Whole: 3 * vocab}
 		rows := batch * tokens
 		in, pos, bias, table := x(rows*cols), x(tokens*cols), x(cols), x(vocab*cols)
 		ids := make([]int32, rows)
 		for i := range ids {
-			ids[i] = int32(rapid.IntRange(0, vocab-1).Draw(t, "id"))
+			ids[i] = int32(rapid.IntRange(0, part.Whole-1).Draw(t, "id"))
 		}
 		run := func(p *Pool) [][]float32 {
 			biased, placed, rowsOf := x(rows*cols), x(rows*cols), x(rows*cols)
 			dbias, dpos, dtable := slices.Clone(bias), slices.Clone(pos), slices.Clone(table)
 			BiasAdd(p, biased, in, bias, rows, cols)
 			PositionAdd(p, placed, in, pos, batch, tokens, cols)
-			Embedding(p, rowsOf, table, ids, vocab, cols)
+			Embedding(p, rowsOf, table, ids, part, cols)
 			ColumnSum(p, dbias, in, rows, cols, cols, accumulate)
 			PositionGrad(p, dpos, in, batch, tokens, cols, accumulate)
-			EmbeddingGrad(p, dtable, in, ids, vocab, cols, accumulate)
+			EmbeddingGrad(p, dtable, in, ids, part, cols, accumulate)
 			return [][]float32{biased, placed, rowsOf, dbias, dpos, dtable}
 		}
 		return run, func(t *rapid.T, got [][]float32) {
@@ -227,10 +270,12 @@ func TestColumnsAndEmbedding(t *testing.T) {
 				r, j := i/cols, i%cols
 				biased[i] = float64(v) + float64(bias[j])
 				placed[i] = float64(v) + float64(pos[r%tokens*cols+j])
-				rowsOf[i] = float64(table[int(ids[r])*cols+j])
 				dbias[j] += float64(v)
 				dpos[r%tokens*cols+j] += float64(v)
-				dtable[int(ids[r])*cols+j] += float64(v)
+				if row := int(ids[r]) - part.First; 0 <= row && row < vocab {
+					rowsOf[i] = float64(table[row*cols+j])
+					dtable[row*cols+j] += float64(v)
+				}
 			}
 			for i, want := range [][]float64{biased, placed, rowsOf, dbias, dpos, dtable} {
 				near(t, []string{"biased", "placed", "rows", "dbias", "dpos", "dtable"}[i], got[i], want, 2e-6, math.Sqrt(float64(rows)))
