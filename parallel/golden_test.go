@@ -39,15 +39,17 @@ func TestPartTranscripts(t *testing.T) {
 	for _, c := range []struct {
 		file, plan string
 		ranks      []int
+		seq        int
 		tables     map[string]Table
 	}{
-		{"gpt-pp2-dp2.txt", "pp=2 dp=2 micro=2 stages=1,2", []int{0, 3}, onlyDP},
-		{"gpt-tp2.txt", "tp=2", []int{1}, both},
-		{"gpt-zero3.txt", "dp=2", []int{0}, map[string]Table{AxisDP: zero3{n: 2}}},
+		{"gpt-pp2-dp2.txt", "pp=2 dp=2 micro=2 stages=1,2", []int{0, 3}, 3, onlyDP},
+		{"gpt-tp2.txt", "tp=2", []int{1}, 3, both},
+		{"gpt-tp2-vocabulary.txt", "tp=2", []int{1}, 4, map[string]Table{AxisTP: megatronSP{megatron{vocab: true}}}},
+		{"gpt-zero3.txt", "dp=2", []int{0}, 3, map[string]Table{AxisDP: zero3{n: 2}}},
 	} {
 		t.Run(c.file, func(t *testing.T) {
 			var b strings.Builder
-			s := gpt(1, 2, 3)
+			s := gpt(1, 2, c.seq)
 			if len(c.ranks) == 2 {
 				s.blocks = 3
 			}

@@ -228,7 +228,16 @@ func TestNoGatherOfTheVocabulary(t *testing.T) {
 				}
 			}
 			if part.Stage.Logits != nil {
-				t.Errorf("logits %v", graph.TypeOf(part.Stage.Logits))
+				t.Errorf("with a loss there are logits %v", graph.TypeOf(part.Stage.Logits))
+			}
+			m := s.build(t)
+			m.Loss = nil
+			part, err = PartitionBy(m, plan(t, "tp=2"), 1, map[string]Table{AxisTP: table})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := graph.TypeOf(part.Stage.Logits).Shape; !slices.Equal(got, tensor.Shape{2, toySeq, toyV}) {
+				t.Errorf("without a loss the logits are %v", got)
 			}
 		})
 	}

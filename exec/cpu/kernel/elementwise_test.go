@@ -314,6 +314,7 @@ func BenchmarkElementwise(b *testing.B) {
 		{"exp", func() { Exp(p, y, x) }},
 		{"add", func() { Add(p, y, x, x) }},
 		{"dropout", func() { Dropout(p, y, x, DropoutArgs{P: 0.1}) }},
+		{"dropoutOfHalfRows", func() { Dropout(p, y, x, DropoutArgs{P: 0.1, Cut: Cut{384, []Step{{n, 768}}}}) }},
 		{"adamW", func() { AdamW(p, y, z, w, x, AdamWArgs{LR: 1e-9, Step: 1, Eps: 1}) }},
 		{"sumSquares", func() { SumSquares(p, x) }},
 		{"layerNorm", func() { LayerNorm(p, y, z, w, x, x, x, n/256, 256, 1e-5) }},
