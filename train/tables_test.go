@@ -67,6 +67,9 @@ func TestShardsKnowTheirOffsets(t *testing.T) {
 			plan := parallel.Default()
 			plan.TP, plan.DP, plan.PP, plan.Micro = c.tp, c.dp, c.pp, c.micro
 			got := run(plan, c.table)
+			if off := math.Abs(got.val - want.val); !(off <= 1e-5*want.val) {
+				t.Errorf("%s, %v: validation loss %.9g, on one device %.9g", model.Type(), plan, got.val, want.val)
+			}
 			for s := range tinySteps {
 				if off := math.Abs(got.losses[s] - want.losses[s]); !(off <= 1e-5*want.losses[s]) {
 					t.Errorf("%s, %v: loss of step %d %.9g, on one device %.9g", model.Type(), plan, s, got.losses[s], want.losses[s])
@@ -149,5 +152,6 @@ func trainRankBy(t *testing.T, spec *Spec, number int, transport comm.Transport,
 		}
 		o.losses[step], o.norms[step] = stats.Loss, stats.GradNorm
 	}
-	return o, nil
+	o.val, err = r.evaluate(t.Context(), tinySteps)
+	return o, err
 }
