@@ -77,8 +77,10 @@ func constant(v float64) func(*rand.Rand) float64 {
 
 var opCases = []opCase{
 	{name: "embedding", spec: Embedding{}, in: []Type{i32(2, 3), f64(5, 4)}, draw: map[int]func(*rand.Rand) float64{0: below(5)}},
+	{name: "embedding, part of the vocabulary", spec: Embedding{Vocab: Part{1, 3}}, in: []Type{i32(2, 3), f64(5, 4)}, draw: map[int]func(*rand.Rand) float64{0: below(15)}},
 	{name: "add_position", spec: AddPosition{}, in: []Type{f64(2, 3, 4), f64(5, 4)}},
-	{name: "add_position from 2", spec: AddPosition{}, in: []Type{f64(2, 3, 4), f64(5, 4), i32(1)}, draw: map[int]func(*rand.Rand) float64{2: constant(0)}},
+	{name: "add_position from 2", spec: AddPosition{}, in: []Type{f64(2, 3, 4), f64(5, 4), i32(1)}, draw: map[int]func(*rand.Rand) float64{2: constant(2)}},
+	{name: "add_position, part of the sequence", spec: AddPosition{Seq: Part{1, 2}}, in: []Type{f64(2, 3, 4), f64(8, 4), i32(1)}, draw: map[int]func(*rand.Rand) float64{2: constant(1)}},
 	{name: "linear", spec: Linear{Contract: 1}, in: []Type{f64(2, 3, 4), f64(4, 5), f64(5)}},
 	{name: "linear transposed", spec: Linear{Contract: 1, Transposed: true}, in: []Type{f64(2, 3, 4), f64(5, 4), f64(5)}},
 	{name: "linear to heads", spec: Linear{Contract: 1}, in: []Type{f64(2, 3, 4), f64(4, 3, 2, 2), f64(3, 2, 2)}},
@@ -100,6 +102,7 @@ var opCases = []opCase{
 	{name: "padded attention", spec: Attention{Packed: true, Masked: true}, in: []Type{f64(3, 4, 3, 2, 3), i32(3, 4)}, draw: map[int]func(*rand.Rand) float64{1: below(2)}},
 	{name: "attention to nothing", spec: Attention{Packed: true, Masked: true}, in: []Type{f64(1, 2, 3, 2, 3), i32(1, 2)}, draw: map[int]func(*rand.Rand) float64{1: constant(0)}},
 	{name: "dropout", spec: Dropout{P: 0.4, Site: 3}, in: []Type{f64(3, 4), i32(RNGWords)}, draw: map[int]func(*rand.Rand) float64{1: constant(1)}},
+	{name: "dropout of a part", spec: Dropout{P: 0.4, Parts: []Part{{}, {1, 2}, {2, 3}}}, in: []Type{f64(3, 4, 2), i32(RNGWords)}, draw: map[int]func(*rand.Rand) float64{1: constant(1)}},
 	{name: "dropout off", spec: Dropout{P: 0.4, Site: 3}, in: []Type{f64(3, 4), i32(RNGWords)}, draw: map[int]func(*rand.Rand) float64{1: constant(0)}},
 	{name: "cross_entropy", spec: CrossEntropy{}, in: []Type{f64(2, 3, 5), i32(2, 3), f64()}, draw: map[int]func(*rand.Rand) float64{1: below(5)}},
 	{name: "cross_entropy all ignored", spec: CrossEntropy{}, in: []Type{f64(2, 3, 5), i32(2, 3), f64()}, draw: map[int]func(*rand.Rand) float64{1: constant(IgnoreIndex)}},

@@ -16,24 +16,29 @@ func (w *walker) enter(v *value, n *G.Node, tag graph.Tag) (*value, error) {
 	}
 	from := graph.OpOf(n).Tag
 	want := slices.Clone(v.at)
-	before := slices.Clone(v.at)
 	for i, tables := range w.tables {
-		if tables[from.Layer].Activation() == tables[tag.Layer].Activation() {
-			continue
-		}
-		want[i] = tables[tag.Layer].Activation()
-		if _, sharded := want[i].Dim(); sharded && (v.at[i] == Replicate || v.at[i] == Partial) {
-			before[i] = want[i] // what is smaller is cut before it is sent
+		if to := tables[tag.Layer].Activation(); to != tables[from.Layer].Activation() {
+			want[i] = to
 		}
 	}
-	v, err := w.convert(v, before, from)
-	if err != nil {
-		return nil, err
+	steps := route(v.at, want, v.splitOrder())
+	var err error
+	for ; len(steps) > 0 && w.cuts(v, steps[0]); steps = steps[1:] { // what is smaller is cut before it is sent
+		if v, err = w.convertStep(v, steps[0], from); err != nil {
+			return nil, err
+		}
 	}
 	if v, err = w.fetch(v, tag); err != nil {
 		return nil, err
 	}
 	return w.convert(v, want, tag)
+}
+
+// cuts reports whether a conversion makes shards of what every rank has.
+func (w *walker) cuts(v *value, s step) bool {
+	_, from := v.at[s.axis].Dim()
+	_, to := s.to.Dim()
+	return to && !from
 }
 
 // leafFor gives a leaf as an operation's layer takes it.

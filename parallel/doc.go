@@ -17,6 +17,9 @@
 // conversion is inserted, whose gradient is its mirror, so that the
 // differentiated local graphs compute the gradients of the whole model.
 //
+// Operations that compute by position, as dropout does, are graph.Placed: they
+// are told how their operands are cut out of the whole, so any shard will do.
+//
 // Pipeline stages are cut at the borders of layers. A value that crosses
 // becomes a pair of graph.Send and graph.Recv between ranks that differ in their
 // stage only, in whatever placement it has on the other axes.

@@ -38,14 +38,16 @@ func TestPartTranscripts(t *testing.T) {
 	for _, c := range []struct {
 		file, plan string
 		ranks      []int
+		seq        int
 	}{
-		{"gpt-pp2-dp2.txt", "pp=2 dp=2 micro=2 stages=1,2", []int{0, 3}},
-		{"gpt-tp2.txt", "tp=2", []int{1}},
-		{"gpt-zero3.txt", "dp=2 zero=3", []int{0}},
+		{"gpt-pp2-dp2.txt", "pp=2 dp=2 micro=2 stages=1,2", []int{0, 3}, 3},
+		{"gpt-tp2.txt", "tp=2", []int{1}, 3},
+		{"gpt-tp2-sequence.txt", "tp=2 sequence_parallel=on", []int{1}, 4},
+		{"gpt-zero3.txt", "dp=2 zero=3", []int{0}, 3},
 	} {
 		t.Run(c.file, func(t *testing.T) {
 			var b strings.Builder
-			s := gpt(1, 2, 3)
+			s := gpt(1, 2, c.seq)
 			if len(c.ranks) == 2 {
 				s.blocks = 3
 			}

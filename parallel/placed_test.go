@@ -228,8 +228,46 @@ func TestNoGatherOfTheVocabulary(t *testing.T) {
 				}
 			}
 			if part.Stage.Logits != nil {
-				t.Errorf("logits %v", graph.TypeOf(part.Stage.Logits))
+				t.Errorf("with a loss there are logits %v", graph.TypeOf(part.Stage.Logits))
+			}
+			m := s.build(t)
+			m.Loss = nil
+			part, err = PartitionBy(m, plan(t, "tp=2"), 1, map[string]Table{AxisTP: table})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := graph.TypeOf(part.Stage.Logits).Shape; !slices.Equal(got, tensor.Shape{2, toySeq, toyV}) {
+				t.Errorf("without a loss the logits are %v", got)
 			}
 		})
+	}
+}
+
+// TestSlicedIntegersAreNotJoined needs ids first as shards, then whole: what
+// they were sliced from is still there.
+func TestSlicedIntegersAreNotJoined(t *testing.T) {
+	axes := axesOf(placedMesh, 5)
+	w := &walker{
+		part: &Part{Stage: &graph.Stage{Graph: G.NewGraph()}}, stageOf: []int{0}, axes: axes,
+		converted: map[conversionKey]*value{}, names: map[string]int{},
+	}
+	leaf, err := graph.NewLeaf(w.part.Stage.Graph, "ids", i32(12, 12))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := &value{name: "ids", typ: i32(12, 12), at: Layout{Replicate, Replicate, Replicate}, node: leaf}
+	halves := Layout{Shard(0), Replicate, Replicate}
+	cut, err := w.convert(ids, Layout{Shard(0), Shard(1), Shard(1)}, graph.Tag{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []Layout{{Copied, Replicate, Copied}, halves} {
+		got, err := w.convert(cut, want, graph.Tag{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if op := graph.OpOf(got.node); op != nil && op.Spec.Kind() != "slice" || want[0] == Copied && got != ids {
+			t.Errorf("%v: %v", want, got.node)
+		}
 	}
 }

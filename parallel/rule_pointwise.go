@@ -29,14 +29,10 @@ func add(o operands) signature {
 	return alike(o)
 }
 
-// dropout keeps any shard: random numbers are drawn by position in the whole
-// tensor, from a state that all ranks have.
-func dropout(o operands) signature {
-	if _, sharded := o.at[0].Dim(); sharded {
-		return o.with(o.at[0], o.at[0], Replicate)
-	}
-	return alike(o)
-}
+// dropout keeps x as it is: random numbers are drawn by position in the whole
+// tensor, from a state that all ranks have, so ranks with parts of a sum drop
+// the same elements of each.
+func dropout(o operands) signature { return o.with(o.at[0], o.at[0], Replicate) }
 
 // norm keeps shards of all but the normalised dimension; the gradients of its
 // parameters are then partial.

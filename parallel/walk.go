@@ -35,6 +35,9 @@ type value struct {
 	order []int    // of the axes that split a leaf; nil for results: natural
 	stage int      // where it is; leafStage for leaves, which every user holds
 	node  *G.Node
+	// slicedFrom is the value of integers that this one was sliced from, without
+	// communication; nil for others.
+	slicedFrom *value
 }
 
 const leafStage = -1
@@ -229,6 +232,11 @@ func (w *walker) convert(v *value, want Layout, tag graph.Tag) (*value, error) {
 			}
 		}
 	}
+	for u := v.slicedFrom; u != nil; u = u.slicedFrom {
+		if slices.Equal(u.at, want) {
+			return u, nil // rather than join what it was cut into
+		}
+	}
 	for _, s := range route(v.at, want, v.splitOrder()) {
 		var err error
 		if v, err = w.convertStep(v, s, tag); err != nil {
@@ -252,6 +260,9 @@ func (w *walker) convertStep(v *value, s step, tag graph.Tag) (*value, error) {
 	c.at[s.axis] = s.to
 	if _, err := c.at.local(c.typ, w.axes); err != nil {
 		return nil, err
+	}
+	if v.at[s.axis] == Replicate && !v.typ.IsFloat() {
+		c.slicedFrom = v
 	}
 	tag.Name = c.name
 	for _, spec := range specs {

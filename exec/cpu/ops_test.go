@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 	G "gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
+	"pgregory.net/rapid"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -235,7 +236,7 @@ func TestLogSumExp(t *testing.T) {
 	if err := s.Eval(&graph.Eval{In: []graph.Operand{x}, Out: want}); err != nil {
 		t.Fatal(err)
 	}
-	exectest.Close(t, "result", forward(t, s, x), want.Data, 1e-6)
+	exectest.Close(t, "result", forward(t, s, x, nil), want.Data, 1e-6)
 }
 
 // TestIntegersMove slices ids, gathers them, and looks them up.
@@ -277,18 +278,68 @@ func TestIntegersMove(t *testing.T) {
 	exectest.Close(t, "rows", m.Logits(0), want, 0)
 }
 
-// forward runs an operation on one input.
-func forward(t *testing.T, s graph.Spec, x graph.Operand) []float32 {
+// TestDropoutIsPartitionInvariant cuts a tensor of up to four dimensions along
+// any of them and finds, bit for bit, what dropout of the whole leaves there.
+func TestDropoutIsPartitionInvariant(t *testing.T) {
+	back := backend(t, 2)
+	rapid.Check(t, func(t *rapid.T) {
+		shape := rapid.SliceOfN(rapid.IntRange(1, 9), 1, 4).Draw(t, "shape")
+		whole, parts := slices.Clone(shape), make([]graph.Part, len(shape))
+		for d := range shape {
+			parts[d].Count = rapid.IntRange(1, 3).Draw(t, "parts")
+			parts[d].Index = rapid.IntRange(0, parts[d].Count-1).Draw(t, "part")
+			whole[d] *= parts[d].Count
+		}
+		state := []int32{7, 8, 9, int32(rapid.IntRange(0, 1000).Draw(t, "first row")), 1}
+		run := func(s graph.Spec, shape []int) []float32 {
+			x := graph.Operand{Type: f32(shape...)}
+			x.Data = slices.Repeat([]float64{1}, x.Size())
+			return forwardOn(t, back, s, x, state)
+		}
+		s := graph.Dropout{P: 0.4, Site: 3}
+		all, got := run(s, whole), run(s.Place(parts, nil), shape)
+		for i, v := range got {
+			index, rest, stride := 0, i, 1
+			for d, size := range slices.Backward(shape) {
+				index += (parts[d].Index*size + rest%size) * stride
+				rest /= size
+				stride *= whole[d]
+			}
+			if v != all[index] {
+				t.Fatalf("%v of %v, parts %v: element %d is %g, in the whole %g", shape, whole, parts, i, v, all[index])
+			}
+		}
+	})
+}
+
+// forward runs an operation on one input, and on a random state if that is not
+// nil.
+func forward(t *testing.T, s graph.Spec, x graph.Operand, state []int32) []float32 {
+	t.Helper()
+	return forwardOn(t, backend(t, 1), s, x, state)
+}
+
+// fataler is a *testing.T or a *rapid.T.
+type fataler interface {
+	Helper()
+	Fatal(args ...any)
+	Context() context.Context
+}
+
+func forwardOn(t fataler, back *cpu.Backend, s graph.Spec, x graph.Operand, state []int32) []float32 {
 	t.Helper()
 	b := graph.NewBuilder(tensor.Float32)
 	b.Layer("all", "all", "")
-	in := b.Input("x", tensor.Float32, x.Shape...)
-	b.Logits(b.Apply("op", s, in))
+	in := []*G.Node{b.Input("x", tensor.Float32, x.Shape...)}
+	if state != nil {
+		in = append(in, b.Input(graph.InputRNG, tensor.Int32, len(state)))
+	}
+	b.Logits(b.Apply("op", s, in...))
 	model, err := b.Model()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := exec.Compile(graph.Whole(model), backend(t, 1), exec.Options{})
+	p, err := exec.Compile(graph.Whole(model), back, exec.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +348,8 @@ func forward(t *testing.T, s graph.Spec, x graph.Operand) []float32 {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	exectest.SetInputs(m, 0, exectest.Values{in: x.Data})
+	exectest.SetInput(m, 0, "x", x.Data)
+	copy(m.Input(0, graph.InputRNG).Ints, state)
 	if err := m.Forward(t.Context(), exec.MicroBatch{}); err != nil {
 		t.Fatal(err)
 	}

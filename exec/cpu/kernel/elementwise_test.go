@@ -301,6 +301,7 @@ func BenchmarkElementwise(b *testing.B) {
 	defer p.Close()
 	const n = 1 << 16
 	x, y, z, w := Alloc(n), Alloc(n), Alloc(n), Alloc(n)
+	halves := Cut{384, []Step{{n, 768}}}
 	for i := range x {
 		x[i] = float32(math.Sin(float64(i)))
 	}
@@ -314,6 +315,7 @@ func BenchmarkElementwise(b *testing.B) {
 		{"exp", func() { Exp(p, y, x) }},
 		{"add", func() { Add(p, y, x, x) }},
 		{"dropout", func() { Dropout(p, y, x, DropoutArgs{P: 0.1}) }},
+		{"dropoutOfHalfRows", func() { Dropout(p, y, x, DropoutArgs{P: 0.1, Cut: halves}) }},
 		{"adamW", func() { AdamW(p, y, z, w, x, AdamWArgs{LR: 1e-9, Step: 1, Eps: 1}) }},
 		{"sumSquares", func() { SumSquares(p, x) }},
 		{"layerNorm", func() { LayerNorm(p, y, z, w, x, x, x, n/256, 256, 1e-5) }},
