@@ -280,15 +280,22 @@ func (p *Part) feed(inputs map[string][]float64, micro int) map[*G.Node]G.Value 
 }
 
 // rowsOf cuts rows out of a batch, and a rank's tokens where the sequence is
-// sharded over tp.
+// sharded: over dp if that does not split the rows, and over tp.
 func rowsOf(x []float64, t graph.Type, first, count int, p *Part) []float64 {
 	seq := toySeq
-	tp := p.Coord[p.Mesh.Index(AxisTP)]
+	part, parts := 0, 1
+	for _, axis := range []string{AxisDP, AxisTP} {
+		i := p.Mesh.Index(axis)
+		splitsRows := axis == AxisDP && p.Rows.Count < p.Rows.Mesh
+		if parts*t.Shape[1] < seq && !splitsRows {
+			part, parts = part*p.Mesh[i].Size+p.Coord[i], parts*p.Mesh[i].Size
+		}
+	}
 	var out []float64
 	for r := first; r < first+count; r++ {
 		row := x[r*seq : (r+1)*seq]
 		if n := t.Shape[1]; n < seq {
-			row = row[tp*n : (tp+1)*n]
+			row = row[part*n : (part+1)*n]
 		}
 		out = append(out, row...)
 	}

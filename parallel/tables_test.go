@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/galvani-ml/galvani/graph"
+	"github.com/google/go-cmp/cmp"
 )
 
 // The strategies below need no code of the partitioner's: each is a table.
@@ -79,6 +80,7 @@ func TestStrategiesAreTables(t *testing.T) {
 	gpt2.dropout = 0.25
 	free.free = true
 	bert := toy{blocks: 2, batch: 4, seq: toySeq, bert: true, dropout: 0.2}
+	freeBERT := toy{blocks: 2, batch: 4, seq: toySeq, bert: true, free: true}
 	for _, c := range []struct {
 		name, plan string
 		toy        toy
@@ -93,6 +95,12 @@ func TestStrategiesAreTables(t *testing.T) {
 		{"sequence parallel vocabulary", "tp=3 dp=2", free, DataParallel{}, megatronSP{megatron{vocab: true}}},
 		{"ulysses", "tp=2 dp=2 micro=2", free, DataParallel{}, ulysses{}},
 		{"ulysses in a pipeline", "tp=3 pp=2 micro=2", free, nil, ulysses{}},
+		{"context parallel", "tp=2 micro=2", free, nil, ContextParallel{}},
+		{"context parallel of three in a pipeline with data parallelism", "tp=3 pp=2 dp=2 micro=2", free, DataParallel{}, ContextParallel{}},
+		{"context parallel bert", "tp=3 dp=2", freeBERT, DataParallel{}, ContextParallel{}},
+		{"context and tensor parallel", "dp=3 tp=2 micro=2", free, ContextParallel{}, megatron{}},
+		{"context and tensor parallel bert", "dp=2 tp=3", freeBERT, ContextParallel{}, megatron{bert: true}},
+		{"context parallel with ulysses", "dp=3 tp=2", free, ContextParallel{}, ulysses{}},
 		{"zero-3", "dp=2 micro=2", gpt2, zero3{n: 2}, nil},
 		{"zero-3 bert in a pipeline", "dp=2 pp=2 micro=2", bert, zero3{n: 2}, nil},
 		{"zero-3 with tensor parallelism", "dp=2 tp=3", gpt2, zero3{n: 2}, megatron{}},
@@ -107,5 +115,38 @@ func TestStrategiesAreTables(t *testing.T) {
 			}
 			checkPlan(t, t, c.toy, plan(t, c.plan), tables)
 		})
+	}
+}
+
+// TestOneRing splits the sequence in two rings, which is refused, and in one:
+// keys and values go around it once forward and, with their gradients, once
+// backward.
+func TestOneRing(t *testing.T) {
+	toy := gpt(1, 4, toySeq)
+	toy.free = true
+	_, err := PartitionBy(toy.build(t), plan(t, "dp=3 tp=2"), 0, map[string]Table{AxisDP: ContextParallel{}, AxisTP: ContextParallel{}})
+	if want := "layer h.0, h.0.core (attention): axis tp splits the sequence of attention in a ring, and so does an axis before it"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want %q", err, want)
+	}
+	part, err := PartitionBy(toy.build(t), plan(t, "tp=3"), 1, map[string]Table{AxisTP: ContextParallel{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := part.Stage.Differentiate(); err != nil {
+		t.Fatal(err)
+	}
+	names := map[graph.Pass][]string{}
+	forward, backward := part.Stage.Roots()
+	for _, n := range graph.Order(append(forward, backward...)...) {
+		if op := graph.OpOf(n); op != nil && op.Spec.Kind() == "rotate" {
+			names[op.Tag.Pass] = append(names[op.Tag.Pass], strings.TrimPrefix(op.Tag.Name, "h.0.core."))
+		}
+	}
+	want := map[graph.Pass][]string{
+		graph.Forward:  {"kv.1", "kv.2"},
+		graph.Backward: {"grad.dkv.1", "grad.kv.1", "grad.dkv.2", "grad.kv.2", "grad.dkv.3"},
+	}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -90,7 +90,7 @@ func (w *walker) apply(s graph.Spec, tag graph.Tag, in []*value) (*value, error)
 		tag.Name += ".bias"
 		return w.apply(graph.AddBias{}, tag, []*value{y, in[2]})
 	}
-	needs, at, err := w.place(s, in)
+	needs, at, local, err := w.place(s, in)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func (w *walker) apply(s graph.Spec, tag graph.Tag, in []*value) (*value, error)
 	if err != nil {
 		return nil, err
 	}
-	return w.result(s, tag, typ, at, locals)
+	return w.result(local, tag, typ, at, locals)
 }
 
 func types(in []*value) []graph.Type {
@@ -134,25 +134,33 @@ func (w *walker) splitsBias(s graph.Spec, in []*value) bool {
 }
 
 // place asks the operation's rule, axis by axis, for the layout that each
-// operand needs and that of the result.
-func (w *walker) place(s graph.Spec, in []*value) (needs []Layout, out Layout, err error) {
+// operand needs, that of the result, and what runs on the ranks.
+func (w *walker) place(s graph.Spec, in []*value) (needs []Layout, out Layout, local graph.Spec, err error) {
 	rule, ok := rules[s.Kind()]
 	if !ok {
-		return nil, nil, fmt.Errorf("no placement rule for operations of kind %s", s.Kind())
+		return nil, nil, nil, fmt.Errorf("no placement rule for operations of kind %s", s.Kind())
 	}
 	needs = make([]Layout, len(in))
 	for i := range needs {
 		needs[i] = make(Layout, len(w.axes))
 	}
 	out = make(Layout, len(w.axes))
-	for a := range w.axes {
-		sig := rule(operands{s, types(in), onAxis(in, a)})
+	local = s
+	for a, axis := range w.axes {
+		t, ring := w.tables[a].(RingTable)
+		sig := rule(operands{s, types(in), onAxis(in, a), axis, ring && t.RingAttention()})
+		if sig.local != nil && local != s {
+			return nil, nil, nil, fmt.Errorf("axis %s splits the sequence of attention in a ring, and so does an axis before it: only one can", axis.Name)
+		}
+		if sig.local != nil {
+			local = sig.local
+		}
 		for i, p := range sig.in {
 			needs[i][a] = p
 		}
 		out[a] = sig.out
 	}
-	return needs, out, nil
+	return needs, out, local, nil
 }
 
 // result makes the value of an operation, with a node if it is this stage's.
@@ -169,7 +177,13 @@ func (w *walker) result(s graph.Spec, tag graph.Tag, typ graph.Type, at Layout, 
 	for i, x := range in {
 		nodes[i] = x.node
 	}
-	if v.node, err = graph.Apply(s, tag, nodes...); err != nil {
+	if ring, ok := s.(graph.RingAttention); ok {
+		tag.Name = v.name
+		v.node, err = ring.Apply(tag, nodes...)
+	} else {
+		v.node, err = graph.Apply(s, tag, nodes...)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if got := graph.TypeOf(v.node); !slices.Equal(got.Shape, local.Shape) {
