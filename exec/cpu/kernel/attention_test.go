@@ -371,6 +371,50 @@ func TestAttentionCheck(t *testing.T) {
 	}
 }
 
+// BenchmarkAttentionBlocks attends to keys in blocks of as many as there are
+// queries, as a rank of a ring does, and to all at once.
+func BenchmarkAttentionBlocks(b *testing.B) {
+	const batch, heads, queries, blocks, dim = 1, 12, 256, 4, 64
+	p := NewPool(1)
+	defer p.Close()
+	x := func(tokens int) Heads {
+		y := Alloc(batch * tokens * heads * dim)
+		for i := range y {
+			y[i] = float32(math.Sin(float64(i)))
+		}
+		return PlainHeads(y, tokens, heads, dim)
+	}
+	for _, n := range []int{1, blocks} {
+		keys := queries * blocks / n
+		a := AttentionGradArgs{AttentionArgs: AttentionArgs{Batch: batch, Heads: heads, KVHeads: heads, Queries: queries, Keys: keys, Dim: dim, Scale: 0.125}}
+		a.Q, a.Out, a.DOut, a.DQ = x(queries), x(queries), x(queries), x(queries)
+		a.K, a.V, a.DK, a.DV = x(keys), x(keys), x(keys), x(keys)
+		a.LSE, a.Partial = make([]float32, batch*heads*queries), n > 1
+		flops := batch * heads * queries * queries * blocks * dim * 2
+		b.Run(fmt.Sprintf("blocks=%d/forward", n), func(b *testing.B) {
+			for b.Loop() {
+				for i := range n {
+					a := a.AttentionArgs
+					if i > 0 {
+						a.PrevOut, a.PrevLSE = a.Out, a.LSE
+					}
+					Attention(p, a)
+				}
+			}
+			report(b, 2*flops)
+		})
+		b.Run(fmt.Sprintf("blocks=%d/backward", n), func(b *testing.B) {
+			for b.Loop() {
+				for i := range n {
+					a.Add = i > 0
+					AttentionGrad(p, a)
+				}
+			}
+			report(b, 5*flops)
+		})
+	}
+}
+
 func BenchmarkAttention(b *testing.B) {
 	const batch, heads = 8, 4
 	for _, threads := range []int{1, 2} {
