@@ -12,7 +12,6 @@ type operands struct {
 	spec  graph.Spec
 	types []graph.Type
 	at    []Placement
-	axis  graph.Axis
 	ring  bool // the axis's strategy is a RingTable that asks for it
 }
 
@@ -22,8 +21,8 @@ type operands struct {
 type signature struct {
 	in  []Placement
 	out Placement
-	// local is what runs on the ranks, nil for the operation itself.
-	local graph.Spec
+	// ring says that the ranks of the axis run it as a graph.RingAttention.
+	ring bool
 }
 
 // rule is how one kind of operation runs on the ranks of an axis. The axes of a

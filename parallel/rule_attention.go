@@ -24,7 +24,7 @@ func attention(o operands) signature {
 			if s.Masked {
 				sig.in[tensors] = Replicate
 			}
-			sig.local = graph.RingAttention{Attention: s, Axis: o.axis}
+			sig.ring = true
 			return sig
 		case p == Shard(1), p == Shard(head):
 			sig := o.with(Shard(2), Shard(head), Shard(head))

@@ -145,22 +145,19 @@ func (w *walker) place(s graph.Spec, in []*value) (needs []Layout, out Layout, l
 		needs[i] = make(Layout, len(w.axes))
 	}
 	out = make(Layout, len(w.axes))
-	local = s
-	for a, axis := range w.axes {
-		t, ring := w.tables[a].(RingTable)
-		sig := rule(operands{s, types(in), onAxis(in, a), axis, ring && t.RingAttention()})
-		if sig.local != nil && local != s {
-			return nil, nil, nil, fmt.Errorf("axis %s splits the sequence of attention in a ring, and so does an axis before it: only one can", axis.Name)
-		}
-		if sig.local != nil {
-			local = sig.local
+	var ring []int
+	for a := range w.axes {
+		t, ok := w.tables[a].(RingTable)
+		sig := rule(operands{s, types(in), onAxis(in, a), ok && t.RingAttention()})
+		if sig.ring {
+			ring = append(ring, a)
 		}
 		for i, p := range sig.in {
 			needs[i][a] = p
 		}
 		out[a] = sig.out
 	}
-	return needs, out, local, nil
+	return needs, out, w.ring(s, ring), nil
 }
 
 // result makes the value of an operation, with a node if it is this stage's.
