@@ -369,7 +369,7 @@ func (s AttentionBlock) Eval(e *Eval) error {
 		if !s.First {
 			prev = e.In[1].Data[i]
 		}
-		lse := logSumExp(append(scores, prev))
+		lse := logDenominator(append(scores, prev))
 		e.Side[0].Data[i] = lse
 		if math.IsInf(lse, -1) {
 			continue
@@ -384,8 +384,8 @@ func (s AttentionBlock) Eval(e *Eval) error {
 	return nil
 }
 
-// logSumExp is the logarithm of the sum of exponentials of x.
-func logSumExp(x []float64) float64 {
+// logDenominator is the logarithm of the sum of exponentials of x.
+func logDenominator(x []float64) float64 {
 	most := math.Inf(-1)
 	for _, v := range x {
 		most = max(most, v)

@@ -54,7 +54,7 @@ func (w *walker) ring(s graph.Spec, axes []int) graph.Spec {
 			names = append(names, inner.Name)
 			axis.Size, axis.Rank = axis.Size*inner.Size, axis.Rank*inner.Size+inner.Rank
 		}
-		axis.Name = strings.Join(names, "+")
+		axis.Name = "ring." + strings.Join(names, ".")
 		w.part.Groups[axis.Name] = w.part.Mesh.joined(names, w.part.Rank)
 	}
 	return graph.RingAttention{Attention: attention, Axis: axis}
