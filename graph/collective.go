@@ -136,12 +136,7 @@ func (s AllToAll) Infer(in []Type) (Type, []Type, error) {
 }
 
 // Infer gives x's type.
-func (s Rotate) Infer(in []Type) (Type, []Type, error) {
-	if err := arity(in, 1, 1); err != nil {
-		return Type{}, nil, err
-	}
-	return in[0], nil, floats(in...)
-}
+func (s Rotate) Infer(in []Type) (Type, []Type, error) { return in[0], nil, arity(in, 1, 1) }
 
 // resized gives x's type with dimension dim times mul over div.
 func resized(in []Type, dim, mul, div int) (Type, []Type, error) {
