@@ -99,6 +99,26 @@ func (g *Group) AllToAll(ctx context.Context, name string, dst, src []float32) e
 	})
 }
 
+// Rotate sends src, of the same size on every member, shift places further
+// around the ring of members, backwards if shift is negative, and fills dst with
+// what comes from as far before. dst may be src.
+func (g *Group) Rotate(ctx context.Context, name string, dst, src []float32, shift int) error {
+	if len(dst) != len(src) {
+		return fmt.Errorf("comm: rotate %q: src has %d elements, dst has %d", name, len(src), len(dst))
+	}
+	n := g.Size()
+	by := (shift%n + n) % n
+	if by == 0 {
+		copy(dst, src)
+	}
+	return g.call(OpRotate, name, len(src), func(tag Tag) error {
+		if by == 0 {
+			return nil
+		}
+		return g.shift(ctx, tag, by, src, dst, g.t.Recv)
+	})
+}
+
 // Barrier returns when all members have called it. It takes log2(Size) rounds
 // (Hensgen, Finkel and Manber 1988, the dissemination barrier).
 func (g *Group) Barrier(ctx context.Context, name string) error {

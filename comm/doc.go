@@ -15,7 +15,7 @@
 // A [Transport] is made by [OverNATS] (or [Member.Transport]) between processes
 // and by [Local] inside one; both share the receiving half and have the same
 // semantics. [Group] builds all-reduce, all-gather, reduce-scatter, broadcast,
-// all-to-all, barrier and a byte exchange from point-to-point messages.
+// all-to-all, rotation, barrier and a byte exchange from point-to-point messages.
 //
 // # Failure
 //

@@ -84,6 +84,7 @@ func every(n int) []int {
 
 type results struct {
 	reduced, part, gathered, cast, all []float32
+	rotated, back                      []float32 // by root places
 	bytes                              [][]byte
 }
 
@@ -91,7 +92,7 @@ func runCollectives(ctx context.Context, g *Group, n, root int) (r results, err 
 	x := noise(n, g.Rank())
 	lo, hi := Shard(n, g.Size(), g.Rank())
 	r = results{reduced: slices.Clone(x), part: make([]float32, hi-lo), gathered: make([]float32, n),
-		cast: slices.Clone(x), all: make([]float32, (hi-lo)*g.Size())}
+		cast: slices.Clone(x), all: make([]float32, (hi-lo)*g.Size()), rotated: make([]float32, n)}
 	steps := []func() error{
 		func() error { return g.AllReduce(ctx, "sum", r.reduced) },
 		func() error { return g.ReduceScatter(ctx, "part", r.part, x) },
@@ -99,6 +100,11 @@ func runCollectives(ctx context.Context, g *Group, n, root int) (r results, err 
 		func() error { return g.AllGather(ctx, "gather", r.gathered, r.part) },
 		func() error { return g.Broadcast(ctx, "cast", root, r.cast) },
 		func() error { return g.AllToAll(ctx, "transpose", r.all, x) },
+		func() error { return g.Rotate(ctx, "pass on", r.rotated, x, root) },
+		func() error {
+			r.back = slices.Clone(r.rotated)
+			return g.Rotate(ctx, "pass back", r.back, r.back, -root)
+		},
 		func() error { return g.Barrier(ctx, "end") },
 		func() error {
 			r.bytes, err = g.Exchange(ctx, "names", bytes.Repeat([]byte{byte(g.Rank())}, g.Rank()))
@@ -131,6 +137,8 @@ func checkResults(rs []results, n, root int) error {
 			"all-gather after it":            sameFloats(r.gathered, r.reduced),
 			"broadcast":                      sameFloats(r.cast, inputs[root]),
 			"all-to-all":                     sameFloats(r.all, transposed),
+			"rotate":                         sameFloats(r.rotated, inputs[(i-root+len(rs))%len(rs)]),
+			"rotate back, in place":          sameFloats(r.back, inputs[i]),
 		} {
 			if err != nil {
 				return fmt.Errorf("%s at index %d: %w", what, i, err)
@@ -164,7 +172,8 @@ func TestManyBlocks(t *testing.T) {
 			}
 			rs[rank] = ramp(n, float32(rank+1))
 			return errors.Join(g.AllReduce(testContext(t), "grads", rs[rank]),
-				g.Broadcast(testContext(t), "weights", 1, rs[rank]))
+				g.Broadcast(testContext(t), "weights", 1, rs[rank]),
+				g.Rotate(testContext(t), "keys", rs[rank], rs[rank], 2))
 		})
 		for _, r := range rs {
 			if err := sameFloats(r, ramp(n, 6)); err != nil {
@@ -172,6 +181,41 @@ func TestManyBlocks(t *testing.T) {
 			}
 		}
 	})
+}
+
+// counter counts the elements that a rank sends.
+type counter struct {
+	Transport
+	sent int
+}
+
+func (c *counter) Send(ctx context.Context, dst int, tag Tag, x []float32) error {
+	c.sent += len(x)
+	return c.Transport.Send(ctx, dst, tag, x)
+}
+
+// A rotation sends one tensor a rank, whatever the number of ranks and the
+// way.
+func TestRotateSendsOneTensor(t *testing.T) {
+	const n = 3*blockSize + 7
+	world := Local(4)
+	for shift := -1; shift <= 4; shift++ {
+		onAll(t, len(world), func(rank int) error {
+			c := &counter{Transport: world[rank]}
+			g, err := NewGroup(c, uint32(1+shift), every(len(world)))
+			if err != nil {
+				return err
+			}
+			x := ramp(n, float32(rank))
+			if err := g.Rotate(testContext(t), "keys", x, x, shift); err != nil {
+				return err
+			}
+			if want := min(n, n*(shift&3)); c.sent != want {
+				return fmt.Errorf("by %d: %d elements sent, want %d", shift, c.sent, want)
+			}
+			return sameFloats(x, ramp(n, float32((rank-shift+4)%4)))
+		})
+	}
 }
 
 // The result depends on the inputs only, not on timing or transport.
@@ -287,6 +331,7 @@ func TestGroupWrongSizes(t *testing.T) {
 		"all-gather":     g.AllGather(ctx, "b", x, x),
 		"all-to-all":     g.AllToAll(ctx, "c", x[:4], x),
 		"broadcast":      g.Broadcast(ctx, "d", 2, x),
+		"rotate":         g.Rotate(ctx, "e", x[:4], x, 1),
 	} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)

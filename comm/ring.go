@@ -53,12 +53,19 @@ func (g *Group) ringReduceScatter(ctx context.Context, tag Tag, dst, src []float
 // pass sends out to the next member while it receives in, or adds to it, from
 // the one before.
 func (g *Group) pass(ctx context.Context, tag Tag, out, in []float32, add bool) error {
-	n := g.Size()
-	next, prev := (g.me+1)%n, g.ranks[(g.me+n-1)%n]
 	recv := g.t.Recv
 	if add {
 		recv = g.t.RecvAdd
 	}
+	return g.shift(ctx, tag, 1, out, in, recv)
+}
+
+// shift sends out to the member that is by places further around the ring,
+// while it receives in from the one as many places before. A block of out is
+// sent before the same block of in is received, so the two may be one.
+func (g *Group) shift(ctx context.Context, tag Tag, by int, out, in []float32, recv func(context.Context, int, Tag, []float32) error) error {
+	n := g.Size()
+	next, prev := (g.me+by)%n, g.ranks[(g.me+n-by)%n]
 	sent := 0
 	for got := 0; len(out) > 0 || len(in) > 0; got++ {
 		for ; len(out) > 0 && sent < got+ahead; sent++ {

@@ -54,9 +54,10 @@ const (
 	OpAllToAll
 	OpBarrier
 	OpExchange
+	OpRotate
 )
 
-var opNames = [...]string{"tensor", "all-reduce", "all-gather", "reduce-scatter", "broadcast", "all-to-all", "barrier", "exchange"}
+var opNames = [...]string{"tensor", "all-reduce", "all-gather", "reduce-scatter", "broadcast", "all-to-all", "barrier", "exchange", "rotate"}
 
 // String returns the name of the operation in the field's terms.
 func (o Op) String() string {

@@ -28,6 +28,10 @@ type Comm interface {
 	// AllToAll sends part i of src to member i, and sets dst to the parts
 	// received, in the order of the members.
 	AllToAll(ctx context.Context, group, name string, dst, src []float32) error
+	// Rotate sends src to the member shift places further around the ring of
+	// members, backwards if shift is negative, and sets dst, which may be src, to
+	// what comes from as far before.
+	Rotate(ctx context.Context, group, name string, dst, src []float32, shift int) error
 	// Send sends x to another pipeline stage; x may be overwritten afterwards.
 	Send(ctx context.Context, stage, edge int, mb MicroBatch, name string, x []float32) error
 	// Recv receives into x what the stage sent on the same edge for the same

@@ -21,6 +21,10 @@ func exchangeOf(call Call) (exchange, *Kernel, int) {
 		return reduceScatter(s, call.In[0], call.Out[0])
 	case graph.AllToAll:
 		return allToAll(s, call.In[0], call.Out[0])
+	case graph.Rotate:
+		return func(ctx context.Context, c Comm, _ MicroBatch, name string, a *Args) error {
+			return c.Rotate(ctx, s.Axis.Name, name, a.Out[0], a.In[0], s.Shift)
+		}, &Kernel{InPlace: []int{0}}, 0
 	case graph.Send:
 		return func(ctx context.Context, c Comm, mb MicroBatch, name string, a *Args) error {
 			return c.Send(ctx, s.Peer, s.Edge, mb, name, a.In[0])

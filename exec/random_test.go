@@ -111,7 +111,7 @@ func randomStage(t *rapid.T) (*graph.Stage, exectest.Values, []*G.Node) {
 	one := graph.Axis{Name: "tp", Size: 1}
 	for range rapid.IntRange(1, 14).Draw(t, "ops") {
 		x := pick("x")
-		switch rapid.IntRange(0, 8).Draw(t, "op") {
+		switch rapid.IntRange(0, 9).Draw(t, "op") {
 		case 0:
 			apply(graph.Activation{F: graph.SiLU}, x)
 		case 1:
@@ -126,6 +126,8 @@ func randomStage(t *rapid.T) (*graph.Stage, exectest.Values, []*G.Node) {
 			apply(graph.LayerNorm{Eps: 1}, x, input(leaf(fmt.Sprint("gamma", len(values)), tensor.Float32, 4)), input(leaf(fmt.Sprint("beta", len(values)), tensor.Float32, 4)))
 		case 6:
 			apply(graph.Linear{Contract: 1}, x, input(leaf(fmt.Sprint("w", len(values)), tensor.Float32, 4, 4)))
+		case 7:
+			apply(graph.Rotate{Axis: one, Shift: 1}, x)
 		default:
 			apply(graph.Add{}, x, pick("y"))
 		}

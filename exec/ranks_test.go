@@ -44,12 +44,14 @@ func TestCollectives(t *testing.T) {
 		}
 		dim := rapid.IntRange(0, len(shape)-1).Draw(t, "dim")
 		to := rapid.IntRange(0, len(shape)-1).Draw(t, "to")
-		kind := rapid.IntRange(0, 4).Draw(t, "kind")
+		kind := rapid.IntRange(0, 5).Draw(t, "kind")
+		shift := rapid.IntRange(-4, 4).Draw(t, "shift")
 		spec := func(rank int) graph.Spec {
 			axis := graph.Axis{Name: "tp", Size: n, Rank: rank}
 			return []graph.Spec{
 				graph.AllReduce{Axis: axis}, graph.AllGather{Axis: axis, Dim: dim}, graph.ReduceScatter{Axis: axis, Dim: dim},
 				graph.Slice{Axis: axis, Dim: dim}, graph.AllToAll{Axis: axis, From: dim, To: to},
+				graph.Rotate{Axis: axis, Shift: shift},
 			}[kind]
 		}
 		r := rand.New(rand.NewPCG(1, 1))

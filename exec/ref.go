@@ -12,8 +12,9 @@ type ref struct {
 	k    int
 }
 
-// refOf resolves the nodes that cost nothing: side outputs, and the forward
-// copy to ranks that already have the value.
+// refOf resolves the nodes that cost nothing: side outputs, the forward copy to
+// ranks that already have the value, and the end of a chain of attention's
+// blocks.
 func refOf(n *G.Node) ref {
 	for {
 		op := graph.OpOf(n)
@@ -23,7 +24,7 @@ func refOf(n *G.Node) ref {
 		switch s := op.Spec.(type) {
 		case graph.SideOutput:
 			return ref{graph.Children(n)[0], 1 + s.K}
-		case graph.Copy:
+		case graph.Copy, graph.RingAttention:
 			n = graph.Children(n)[0]
 		default:
 			return ref{n, 0}

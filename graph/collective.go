@@ -62,6 +62,13 @@ type AllToAll struct {
 	From, To int
 }
 
+// Rotate passes every rank's tensor on along the ring of the axis: rank r gets
+// that of rank r-Shift, counted around. Its gradient passes back.
+type Rotate struct {
+	Axis  Axis
+	Shift int
+}
+
 // Kind is "all_reduce".
 func (AllReduce) Kind() string { return "all_reduce" }
 
@@ -80,6 +87,9 @@ func (Slice) Kind() string { return "slice" }
 // Kind is "all_to_all".
 func (AllToAll) Kind() string { return "all_to_all" }
 
+// Kind is "rotate".
+func (Rotate) Kind() string { return "rotate" }
+
 // Group returns the axis.
 func (s AllReduce) Group() Axis { return s.Axis }
 
@@ -91,6 +101,9 @@ func (s ReduceScatter) Group() Axis { return s.Axis }
 
 // Group returns the axis.
 func (s AllToAll) Group() Axis { return s.Axis }
+
+// Group returns the axis.
+func (s Rotate) Group() Axis { return s.Axis }
 
 // Infer gives x's type. Only real numbers are summed.
 func (s AllReduce) Infer(in []Type) (Type, []Type, error) {
@@ -130,6 +143,9 @@ func (s AllToAll) Infer(in []Type) (Type, []Type, error) {
 	return resized([]Type{out}, s.To, 1, s.Axis.Size)
 }
 
+// Infer gives x's type.
+func (s Rotate) Infer(in []Type) (Type, []Type, error) { return in[0], nil, arity(in, 1, 1) }
+
 // resized gives x's type with dimension dim times mul over div.
 func resized(in []Type, dim, mul, div int) (Type, []Type, error) {
 	if err := arity(in, 1, 1); err != nil {
@@ -165,6 +181,9 @@ func (Slice) Wrt(int) []bool { return []bool{true} }
 // Wrt is true.
 func (AllToAll) Wrt(int) []bool { return []bool{true} }
 
+// Wrt is true.
+func (Rotate) Wrt(int) []bool { return []bool{true} }
+
 // Grad is the identity.
 func (AllReduce) Grad(g *Gradient) []*G.Node { return []*G.Node{g.Dy} }
 
@@ -192,6 +211,11 @@ func (s Slice) Grad(g *Gradient) []*G.Node {
 // Grad is the reverse all-to-all.
 func (s AllToAll) Grad(g *Gradient) []*G.Node {
 	return []*G.Node{g.Apply(AllToAll{s.Axis, s.To, s.From}, g.Dy)}
+}
+
+// Grad passes back.
+func (s Rotate) Grad(g *Gradient) []*G.Node {
+	return []*G.Node{g.Apply(Rotate{s.Axis, -s.Shift}, g.Dy)}
 }
 
 // exchange gives every rank's operand.
@@ -256,6 +280,17 @@ func (s AllToAll) Eval(e *Eval) error {
 		copyPart(e.Out, part, s.From, r, true)
 	}
 	return err
+}
+
+// Eval copies the operand of the rank that comes Shift before.
+func (s Rotate) Eval(e *Eval) error {
+	all, err := exchange(e)
+	if err != nil {
+		return err
+	}
+	n := len(all)
+	copy(e.Out.Data, all[((s.Axis.Rank-s.Shift)%n+n)%n].Data)
+	return nil
 }
 
 // copyPart copies between a tensor and its part number index along dim: into

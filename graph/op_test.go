@@ -41,6 +41,14 @@ func TestShapeErrors(t *testing.T) {
 		{Dropout{P: 1}, []Type{f64(2), i32(RNGWords)}, "probability 1 is not in [0, 1)"},
 		{Activation{"relu7"}, []Type{f64(2)}, `unknown function "relu7"`},
 		{Slice{Axis{"dp", 2, 0}, 0}, []Type{f64(3, 4)}, "does not divide by the axis's 2 ranks"},
+		{JoinKV{}, []Type{f64(2, 4, 2, 3), f64(2, 4, 3, 3)}, "needs k and v of one shape"},
+		{JoinKV{Packed: true}, []Type{f64(2, 4, 2, 3)}, "needs qkv [B T 3 H D]"},
+		{AttentionBlock{First: true}, []Type{f64(2, 4, 2, 3), f64(2, 4, 2, 3)}, "needs kv [B U 2 H D]"},
+		{AttentionBlock{First: true, Packed: true}, []Type{f64(2, 4, 2, 3), f64(2, 4, 2, 2, 3)}, "needs qkv [B T 3 H D]"},
+		{AttentionBlock{First: true}, []Type{f64(2, 4, 3, 3), f64(2, 5, 2, 2, 3)}, "3 query heads are no multiple of 2 key heads"},
+		{AttentionBlock{}, []Type{f64(2, 4, 2, 3), f64(2, 4, 2), f64(2, 4, 2, 3), f64(2, 5, 2, 2, 3)}, "lse has shape [2 4 2], needs [2 2 4]"},
+		{AttentionBlock{First: true, Masked: true, Keys: 5}, []Type{f64(2, 4, 2, 3), f64(2, 5, 2, 2, 3), i32(2, 9)}, "mask has shape [2 9], needs [2 S], S at least 10"},
+		{RingAttention{}, []Type{f64(2, 4, 2, 3), f64(2, 2, 4)}, "2 operands, needs 5"},
 		{CachedAttention{}, []Type{f64(1, 2, 3, 2, 3), f64(1, 8, 2, 4), f64(1, 8, 2, 3), i32(1)}, "key cache has shape [1 8 2 4], needs [1 8 2 3]"},
 	} {
 		g := G.NewGraph()

@@ -53,7 +53,31 @@ func (w *walker) leafFor(v *value, tag graph.Tag) (*value, error) {
 		}
 		w.fetched[key] = f
 	}
-	return w.convert(f, v.used[tag.Layer], tag)
+	used := v.used[tag.Layer]
+	f, err := w.convert(f, inOrder(used, f.splitOrder()), tag)
+	if err != nil {
+		return nil, err
+	}
+	return w.convert(f, used, tag)
+}
+
+// inOrder returns the layout without the shards that axes would split in
+// another order than the natural one, which operations rely on.
+func inOrder(l Layout, order []int) Layout {
+	l = slices.Clone(l)
+	for k, i := range order {
+		if _, sharded := l[i].Dim(); !sharded {
+			continue
+		}
+		if p := l[i]; slices.ContainsFunc(order[:k], func(o int) bool { return o > i && l[o] == p }) {
+			for j := range l {
+				if l[j] == p {
+					l[j] = Replicate
+				}
+			}
+		}
+	}
+	return l
 }
 
 // fetch gives a result on the stage of an operation that uses it, by a pair of

@@ -131,6 +131,14 @@ func describeOp(n *G.Node) string {
 		return fmt.Sprintf("%s %s dimension %d", kind, s.Axis.Name, s.Dim)
 	case graph.AllToAll:
 		return fmt.Sprintf("%s %s dimension %d to %d", kind, s.Axis.Name, s.From, s.To)
+	case graph.Rotate:
+		return fmt.Sprintf("%s %s by %d", kind, s.Axis.Name, s.Shift)
+	case graph.AttentionBlock:
+		return fmt.Sprintf("%s queries from %d keys from %d", kind, s.Queries, s.Keys)
+	case graph.AttentionBlockGrad:
+		return fmt.Sprintf("%s queries from %d keys from %d", kind, s.Queries, s.Keys)
+	case graph.RingAttention:
+		return kind + " " + s.Axis.Name
 	case graph.AllReduce:
 		return kind + " " + s.Axis.Name
 	case graph.Copy:

@@ -13,7 +13,8 @@
 // form a [Mesh] of named axes; on each axis every tensor has a [Placement], and
 // a [Table] says the placements of the leaves. Each kind of operation has one
 // rule, from the placements of its operands on one axis to those it needs and
-// the one of its result. Where what is there differs from what is needed, a
+// the one of its result. Attention alone can run in two ways on shards of the
+// sequence, so there a table says which: see [RingTable]. Where what is there differs from what is needed, a
 // conversion is inserted, whose gradient is its mirror, so that the
 // differentiated local graphs compute the gradients of the whole model.
 //

@@ -11,7 +11,8 @@ type Part struct {
 	Stage *graph.Stage
 	// Groups holds the ranks of each group this rank belongs to, in order: of
 	// each axis by its name, of World, and of "tied.N" for the N-th parameter
-	// that several stages hold. Shard.SumOver and graph.Axis name them.
+	// that several stages hold, and of "ring.A.B" for a ring over the axes A and
+	// B. Shard.SumOver and graph.Axis name them.
 	Groups map[string][]int
 	// Rows says which sequences the rank's inputs hold.
 	Rows Rows

@@ -93,7 +93,7 @@ func (c ruleCase) checkLayouts(at []Layout) error {
 	var outAt Layout
 	got, err := meshed(placedMesh, func(axes []graph.Axis) (map[*G.Node][]float64, []*G.Node, error) {
 		w := &walker{
-			part: &Part{Stage: &graph.Stage{Graph: G.NewGraph()}}, stageOf: []int{0}, axes: axes,
+			part: &Part{Stage: &graph.Stage{Graph: G.NewGraph()}}, stageOf: []int{0}, axes: axes, tables: slices.Repeat([][]Table{{Replicated{}}}, len(axes)),
 			converted: map[conversionKey]*value{}, names: map[string]int{},
 		}
 		leaves := map[*G.Node][]float64{}
@@ -248,7 +248,7 @@ func TestNoGatherOfTheVocabulary(t *testing.T) {
 func TestSlicedIntegersAreNotJoined(t *testing.T) {
 	axes := axesOf(placedMesh, 5)
 	w := &walker{
-		part: &Part{Stage: &graph.Stage{Graph: G.NewGraph()}}, stageOf: []int{0}, axes: axes,
+		part: &Part{Stage: &graph.Stage{Graph: G.NewGraph()}}, stageOf: []int{0}, axes: axes, tables: slices.Repeat([][]Table{{Replicated{}}}, len(axes)),
 		converted: map[conversionKey]*value{}, names: map[string]int{},
 	}
 	leaf, err := graph.NewLeaf(w.part.Stage.Graph, "ids", i32(12, 12))

@@ -12,6 +12,7 @@ type operands struct {
 	spec  graph.Spec
 	types []graph.Type
 	at    []Placement
+	ring  bool // the axis's strategy is a RingTable that asks for it
 }
 
 // signature is what a rule decides: the placements the operation needs and the
@@ -20,6 +21,8 @@ type operands struct {
 type signature struct {
 	in  []Placement
 	out Placement
+	// ring says that the ranks of the axis run it as a graph.RingAttention.
+	ring bool
 }
 
 // rule is how one kind of operation runs on the ranks of an axis. The axes of a
@@ -49,7 +52,7 @@ func alike(o operands) signature {
 	if slices.Contains(o.at, Copied) {
 		p = Copied
 	}
-	return signature{slices.Repeat([]Placement{p}, len(o.at)), p}
+	return signature{in: slices.Repeat([]Placement{p}, len(o.at)), out: p}
 }
 
 // with gives the signature that needs first for operand 0, rest for the others,
@@ -57,7 +60,7 @@ func alike(o operands) signature {
 func (o operands) with(out, first, rest Placement) signature {
 	in := slices.Repeat([]Placement{rest}, len(o.at))
 	in[0] = first
-	return signature{in, out}
+	return signature{in: in, out: out}
 }
 
 // scattersRows reports whether a partial operand 0 becomes shards of its second

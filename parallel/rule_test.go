@@ -18,6 +18,7 @@ type ruleCase struct {
 	spec graph.Differentiable
 	in   []graph.Type
 	draw func(r *rand.Rand, i int, x []float64) // other than normal
+	ring bool                                   // the axis asks for ring attention
 }
 
 func f64(shape ...int) graph.Type { return graph.Type{Dtype: tensor.Float64, Shape: shape} }
@@ -51,6 +52,10 @@ var ruleCases = []ruleCase{
 	{name: "matmul TT", spec: graph.MatMul{TransA: true, TransB: true}, in: []graph.Type{f64(6, 6, 6), f64(6, 6, 6)}},
 	{name: "attention", spec: graph.Attention{Causal: true}, in: []graph.Type{f64(6, 6, 12, 6), f64(6, 6, 6, 6), f64(6, 6, 6, 6)}},
 	{name: "masked attention", spec: graph.Attention{Packed: true, Masked: true}, in: []graph.Type{f64(6, 6, 3, 6, 6), i32(6, 6)}, draw: integers(1, 2)},
+	{name: "ring attention", ring: true, spec: graph.Attention{Causal: true}, in: []graph.Type{f64(6, 6, 12, 6), f64(6, 6, 6, 6), f64(6, 6, 6, 6)}},
+	{name: "ring attention, packed", ring: true, spec: graph.Attention{Packed: true, Causal: true}, in: []graph.Type{f64(6, 6, 3, 6, 6)}},
+	{name: "ring attention, masked", ring: true, spec: graph.Attention{Masked: true}, in: []graph.Type{f64(6, 6, 6, 6), f64(6, 6, 6, 6), f64(6, 6, 6, 6), i32(6, 6)}, draw: integers(3, 2)},
+	{name: "ring attention, packed and masked", ring: true, spec: graph.Attention{Packed: true, Masked: true, Causal: true}, in: []graph.Type{f64(6, 6, 3, 6, 6), i32(6, 6)}, draw: integers(1, 2)},
 	{name: "cross_entropy", spec: graph.CrossEntropy{}, in: []graph.Type{f64(6, 6, 6), i32(6, 6), f64()}, draw: func(r *rand.Rand, i int, x []float64) {
 		integers(1, 6)(r, i, x)
 		if i == 1 {
@@ -168,7 +173,10 @@ func (c ruleCase) run(n int, at []Placement, whole [][]float64, dy []float64, ou
 		r := rand.New(rand.NewPCG(1, 1)) // all ranks draw the same parts of a sum
 		w := &walker{
 			part: &Part{Stage: &graph.Stage{Graph: G.NewGraph()}}, stageOf: []int{0}, axes: []graph.Axis{axis},
-			converted: map[conversionKey]*value{}, names: map[string]int{},
+			tables: [][]Table{{Replicated{}}}, converted: map[conversionKey]*value{}, names: map[string]int{},
+		}
+		if c.ring {
+			w.tables[0][0] = ContextParallel{}
 		}
 		leaves := map[*G.Node][]float64{}
 		leaf := func(name string, typ graph.Type, at Placement, x []float64) (*value, error) {

@@ -129,6 +129,12 @@ func (s Sharded) Param(p *graph.Param) Holding {
 	return h
 }
 
+// RingAttention is that of the strategy.
+func (s Sharded) RingAttention() bool {
+	t, ok := s.Table.(RingTable)
+	return ok && t.RingAttention()
+}
+
 // Replicated makes all ranks of an axis compute the same.
 type Replicated struct{}
 

@@ -29,7 +29,7 @@ func (s Strategy) table(r Role, f Facts, layer int) Table {
 	case RoleSP:
 		t = SequenceParallel{}
 	case RoleCP:
-		t = SequenceParallel{}
+		t = ContextParallel{}
 	case RoleTP:
 		return s.tensorTable(f, layer)
 	}

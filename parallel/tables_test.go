@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/galvani-ml/galvani/graph"
+	"github.com/google/go-cmp/cmp"
 )
 
 // toySplit returns the dimension of a toy's parameter that tensor parallelism
@@ -49,7 +50,13 @@ func TestStrategies(t *testing.T) {
 		{"ulysses in a pipeline", "sp=3 pp=2 micro=2", free},
 		{"ulysses and tensor parallel", "sp=3 tp=2", free},
 		{"context parallel", "cp=2 dp=2", gpt2},
+		{"context parallel of three in a pipeline with data parallelism", "cp=3 pp=2 dp=2 micro=2", free},
 		{"context parallel bert", "cp=3", bert},
+		{"context and tensor parallel bert", "cp=2 tp=3", bert},
+		{"context parallel over two axes", "layers=0:dp=2,cp=3;1:cp=6;2:cp=6;3:dp=2,cp=3", free},
+		{"context parallel with ulysses", "cp=3 sp=2", gpt2},
+		{"ulysses outside context parallel", "cp=3 sp=2 order=sp,cp", gpt2},
+		{"zero-3 with context parallelism", "cp=2 dp=2 zero=3", bert},
 		{"context parallel with ulysses and tensor parallel", "cp=3 tp=2", free},
 		{"zero-1", "dp=2 micro=2 zero=1", gpt2},
 		{"zero-2", "dp=2 micro=2 zero=2", gpt2},
@@ -63,6 +70,7 @@ func TestStrategies(t *testing.T) {
 		{"mixed orders", "layers=0:dp=4;1:tp=2,dp=2,order=tp,dp;2:dp=2,tp=2;3:dp=4", gpt2},
 		{"mixed vocabulary", "layers=0:tp=2;1:dp=2;2:sp=2;3:dp=2", gpt2},
 		{"mixed vocabulary sharded", "layers=0:dp=2,zero=3;1:dp=2;2:sp=2;3:tp=2", gpt2},
+		{"mixed vocabulary over three axes", "layers=0:dp=2,tp=2;1:dp=4;2:dp=4;3:tp=4", gpt(2, 4, toySeq)},
 		{"mixed over six ranks", "layers=0:dp=2,tp=3;1:dp=2,tp=3,zero=3;2:dp=2,sp=3;3:dp=2,tp=3,sequence_parallel=on", bert},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -72,4 +80,32 @@ func TestStrategies(t *testing.T) {
 	t.Run("replicated", func(t *testing.T) {
 		checkPlan(t, t, gpt2, plan(t, "tp=2"), map[string]Table{AxisTP: Replicated{}})
 	})
+}
+
+// TestRotations counts the communication of a ring: keys and values go around it
+// once forward and, with their gradients, once backward.
+func TestRotations(t *testing.T) {
+	toy := gpt(1, 4, toySeq)
+	toy.free = true
+	part, err := Partition(toy.build(t), plan(t, "cp=3"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := part.Stage.Differentiate(); err != nil {
+		t.Fatal(err)
+	}
+	names := map[graph.Pass][]string{}
+	forward, backward := part.Stage.Roots()
+	for _, n := range graph.Order(append(forward, backward...)...) {
+		if op := graph.OpOf(n); op != nil && op.Spec.Kind() == "rotate" {
+			names[op.Tag.Pass] = append(names[op.Tag.Pass], strings.TrimPrefix(op.Tag.Name, "h.0.core."))
+		}
+	}
+	want := map[graph.Pass][]string{
+		graph.Forward:  {"kv.1", "kv.2"},
+		graph.Backward: {"grad.dkv.1", "grad.kv.1", "grad.dkv.2", "grad.kv.2", "grad.dkv.3"},
+	}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Error(diff)
+	}
 }

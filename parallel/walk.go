@@ -93,7 +93,7 @@ func (w *walker) apply(s graph.Spec, tag graph.Tag, in []*value) (*value, error)
 		tag.Name += ".bias"
 		return w.apply(graph.AddBias{}, tag, []*value{y, in[2]})
 	}
-	needs, at, err := w.place(s, in)
+	needs, at, local, err := w.place(s, tag, in)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (w *walker) apply(s graph.Spec, tag graph.Tag, in []*value) (*value, error)
 	if locals, err = w.addDenominators(s, tag, locals); err != nil {
 		return nil, err
 	}
-	out, err := w.result(s, tag, typ, at, locals)
+	out, err := w.result(local, tag, typ, at, locals)
 	if err != nil {
 		return nil, err
 	}
@@ -144,25 +144,30 @@ func (w *walker) splitsBias(s graph.Spec, in []*value) bool {
 }
 
 // place asks the operation's rule, axis by axis, for the layout that each
-// operand needs and that of the result.
-func (w *walker) place(s graph.Spec, in []*value) (needs []Layout, out Layout, err error) {
+// operand needs, that of the result, and what runs on the ranks.
+func (w *walker) place(s graph.Spec, tag graph.Tag, in []*value) (needs []Layout, out Layout, local graph.Spec, err error) {
 	rule, ok := rules[s.Kind()]
 	if !ok {
-		return nil, nil, fmt.Errorf("no placement rule for operations of kind %s", s.Kind())
+		return nil, nil, nil, fmt.Errorf("no placement rule for operations of kind %s", s.Kind())
 	}
 	needs = make([]Layout, len(in))
 	for i := range needs {
 		needs[i] = make(Layout, len(w.axes))
 	}
 	out = make(Layout, len(w.axes))
+	var ring []int
 	for a := range w.axes {
-		sig := rule(operands{s, types(in), onAxis(in, a)})
+		t, ok := w.tables[a][tag.Layer].(RingTable)
+		sig := rule(operands{s, types(in), onAxis(in, a), ok && t.RingAttention()})
+		if sig.ring {
+			ring = append(ring, a)
+		}
 		for i, p := range sig.in {
 			needs[i][a] = p
 		}
 		out[a] = sig.out
 	}
-	return needs, out, nil
+	return needs, out, w.ring(s, ring), nil
 }
 
 // result makes the value of an operation, with a node if it is this stage's.
@@ -182,7 +187,13 @@ func (w *walker) result(s graph.Spec, tag graph.Tag, typ graph.Type, at Layout, 
 	if p, ok := s.(graph.Placed); ok {
 		s = p.Place(w.parts(v), w.partsOf(in))
 	}
-	if v.node, err = graph.Apply(s, tag, nodes...); err != nil {
+	if ring, ok := s.(graph.RingAttention); ok {
+		tag.Name = v.name
+		v.node, err = ring.Apply(tag, nodes...)
+	} else {
+		v.node, err = graph.Apply(s, tag, nodes...)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if got := graph.TypeOf(v.node); !slices.Equal(got.Shape, local.Shape) {

@@ -83,6 +83,15 @@ func (w *world) AllToAll(ctx context.Context, group, name string, dst, src []flo
 	return g.AllToAll(ctx, name, dst, src)
 }
 
+// Rotate passes src on around the ring of the group.
+func (w *world) Rotate(ctx context.Context, group, name string, dst, src []float32, shift int) error {
+	g, err := w.group(group)
+	if err != nil {
+		return err
+	}
+	return g.Rotate(ctx, name, dst, src, shift)
+}
+
 // Send sends x to the rank of another stage that has this rank's coordinates
 // otherwise.
 func (w *world) Send(ctx context.Context, stage, edge int, mb exec.MicroBatch, name string, x []float32) error {

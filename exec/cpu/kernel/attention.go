@@ -1,6 +1,9 @@
 package kernel
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // Heads is a tensor [B, T, H, D] within a slice: element (b, t, h, d) is
 // Data[b*Batch + t*Token + h*Head + d].
@@ -12,6 +15,14 @@ type Heads struct {
 // PlainHeads describes x [B, tokens, heads, dim].
 func PlainHeads(x []float32, tokens, heads, dim int) Heads {
 	return Heads{x, tokens * heads * dim, heads * dim, dim}
+}
+
+// PairedHeads describes k and v within kv [B, tokens, 2, heads, dim].
+func PairedHeads(kv []float32, tokens, heads, dim int) (k, v Heads) {
+	part := func(i int) Heads {
+		return Heads{kv[min(i*heads*dim, len(kv)):], tokens * 2 * heads * dim, 2 * heads * dim, dim}
+	}
+	return part(0), part(1)
 }
 
 // PackedHeads describes q, k and v within qkv [B, tokens, 3, heads, dim].
@@ -40,23 +51,34 @@ type AttentionArgs struct {
 	Batch, Heads, KVHeads int // KVHeads divides Heads: that many query heads in a row share a key head
 	Queries, Keys, Dim    int // Tq, Tk and D
 	Scale                 float32
-	Causal                bool    // query i sees keys up to i + Keys - Queries
+	Causal                bool    // query i sees keys up to i + Keys - Queries + Offset
+	Offset                int     // of the queries against the keys in a longer sequence
 	Mask                  []int32 // [Batch, Keys], 0 hides a key; nil hides none
+	MaskBatch             int     // elements of Mask from one sequence to the next, 0 for Keys
 
 	Q, K, V Heads
 	Out     Heads
 	// LSE [Batch, Heads, Queries] receives the logarithm of each row's softmax
 	// denominator, for the gradient; nil saves none. A row that sees no key
-	// has 0 there, and zeros as its result.
+	// has 0 there, or minus infinity with Partial, and zeros as its result.
 	LSE []float32
+
+	// Partial says that the queries have other keys too. PrevLSE and PrevOut are
+	// then what attention to those gave, which Out and LSE take in; they may be
+	// the same memory. A nil PrevLSE stands for no keys.
+	Partial bool
+	PrevOut Heads
+	PrevLSE []float32
 }
 
 // AttentionGradArgs describes the gradient of attention: the forward pass's
-// arguments with its Out and LSE, and the gradient of Out.
+// arguments with its Out and LSE, and the gradient of Out. With Partial, Out and
+// LSE are those of all keys.
 type AttentionGradArgs struct {
 	AttentionArgs
 	DOut       Heads
 	DQ, DK, DV Heads // results
+	Add        bool  // results are added to what is there
 }
 
 // Check tells whether the shapes fit together and the slices hold them, by a
@@ -72,16 +94,26 @@ func (a *AttentionArgs) Check() error {
 		return fail("head size %d is not in [1, %d]", a.Dim, MaxHeadDim)
 	case a.Heads%a.KVHeads != 0:
 		return fail("%d query heads are no multiple of %d key heads", a.Heads, a.KVHeads)
-	case a.Mask != nil && len(a.Mask) < a.Batch*a.Keys:
-		return fail("mask has %d elements, needs [%d, %d]", len(a.Mask), a.Batch, a.Keys)
+	case a.MaskBatch < 0 || a.Mask != nil && len(a.Mask) < (a.Batch-1)*a.maskBatch()+a.Keys:
+		return fail("mask has %d elements, needs [%d, %d], %d apart", len(a.Mask), a.Batch, a.Keys, a.maskBatch())
 	case a.LSE != nil && len(a.LSE) < a.Batch*a.Heads*a.Queries:
 		return fail("lse has %d elements, needs [%d, %d, %d]", len(a.LSE), a.Batch, a.Heads, a.Queries)
+	case a.PrevLSE != nil && (!a.Partial || a.LSE == nil):
+		return fail("a result of other keys is taken in only with Partial, and needs an lse")
+	case a.PrevLSE != nil && len(a.PrevLSE) < a.Batch*a.Heads*a.Queries:
+		return fail("the lse of other keys has %d elements, needs [%d, %d, %d]", len(a.PrevLSE), a.Batch, a.Heads, a.Queries)
 	}
-	return a.checkHeads([]namedHeads{
+	tensors := []namedHeads{
 		{"q", a.Q, a.Queries, a.Heads}, {"k", a.K, a.Keys, a.KVHeads},
 		{"v", a.V, a.Keys, a.KVHeads}, {"out", a.Out, a.Queries, a.Heads},
-	})
+	}
+	if a.PrevLSE != nil {
+		tensors = append(tensors, namedHeads{"the result of other keys", a.PrevOut, a.Queries, a.Heads})
+	}
+	return a.checkHeads(tensors)
 }
+
+func (a *AttentionArgs) maskBatch() int { return cmp.Or(a.MaskBatch, a.Keys) }
 
 // Check is [AttentionArgs.Check] for the gradient's arguments.
 func (a *AttentionGradArgs) Check() error {

@@ -125,6 +125,10 @@ func (t *attentionTask) softmax(g *queryTile, k0, keys int) {
 
 // finish divides the weighted sums of values by the sums of weights.
 func (t *attentionTask) finish(g *queryTile) {
+	if t.PrevLSE != nil {
+		t.combine(g)
+		return
+	}
 	inverse := g.decay
 	if t.LSE != nil {
 		lse := t.LSE[(g.b*t.Heads+g.h)*t.Queries+g.q0:][:g.n]
@@ -132,7 +136,7 @@ func (t *attentionTask) finish(g *queryTile) {
 		for i := range lse {
 			lse[i] = (g.most[i] + inverse[i]) * math.Ln2
 			if g.sum[i] == 0 {
-				lse[i] = 0
+				lse[i] = t.emptyLSE()
 			}
 		}
 	}
@@ -144,6 +148,58 @@ func (t *attentionTask) finish(g *queryTile) {
 	}
 	t.in.rowScale(t.Out.from(g.b, g.q0, g.h), t.Out.Token, g.o, t.Dim, t.Dim, inverse[:g.n])
 }
+
+// emptyLSE is the LSE of a row that sees no key.
+func (t *attentionTask) emptyLSE() float32 {
+	if t.Partial {
+		return minusInf[0]
+	}
+	return 0
+}
+
+// combine is finish where the queries have a result of other keys already. Of
+// two softmaxes each weighs as much as it has of the sum of the denominators:
+// the weights are sigmoids of the difference of their logarithms. A row that
+// sees no key has the finite floor there.
+func (t *attentionTask) combine(g *queryTile) {
+	at := (g.b*t.Heads+g.h)*t.Queries + g.q0
+	lse, prev := t.LSE[at:][:g.n], t.PrevLSE[at:][:g.n]
+	most, weight := g.most, g.decay
+	kept, share := g.s[:g.width], g.s[tileQ:][:g.width] // nothing reads the scores any more
+	t.in.log2(weight, g.sum)
+	for i := range most {
+		own, before := float32(floor), float32(floor)
+		if g.sum[i] != 0 {
+			own = (most[i] + weight[i]) * math.Ln2
+		}
+		if i < g.n {
+			before = max(before, prev[i])
+		}
+		most[i], weight[i] = max(own, before), max(-maxDifference, min(maxDifference, own-before))
+	}
+	t.in.sigmoid(weight, weight)
+	for i, w := range weight {
+		kept[i], share[i] = 1-w, max(w, 1-w)
+	}
+	t.in.log2(share, share)
+	for i := range lse {
+		if lse[i] = most[i] - share[i]*math.Ln2; most[i] <= floor {
+			lse[i] = minusInf[0]
+		}
+		if g.sum[i] != 0 {
+			weight[i] /= g.sum[i]
+		}
+	}
+	out := t.Out.from(g.b, g.q0, g.h)
+	t.in.rowScale(out, t.Out.Token, t.PrevOut.from(g.b, g.q0, g.h), t.PrevOut.Token, t.Dim, kept[:g.n])
+	for i := range g.n {
+		t.in.axpy(out[i*t.Out.Token:][:t.Dim], g.o[i*t.Dim:][:t.Dim], weight[i])
+	}
+}
+
+// maxDifference is more than logarithms of denominators differ by where both
+// have a weight in float32.
+const maxDifference = 64
 
 // rowKeys is how many keys' scores of one query are held.
 const rowKeys = 4096
@@ -172,15 +228,27 @@ func (t *attentionTask) row(buffer []float32, b, h, q int) {
 	t.finishRow(b, h, q, o, most, sum)
 }
 
-// finishRow divides the weighted sum o of a row of values by the sum of weights.
+// finishRow divides the weighted sum o of a row of values by the sum of
+// weights, and combines it as combine does.
 func (t *attentionTask) finishRow(b, h, q int, o []float32, most, sum float32) {
-	var inverse, lse float32
+	inverse, lse := float32(0), t.emptyLSE()
 	if sum > 0 || sum != sum {
 		inverse, lse = 1/sum, float32((float64(most)+math.Log2(float64(sum)))*math.Ln2)
 	}
-	t.in.scale(t.Out.from(b, q, h)[:t.Dim], o, inverse)
+	out, i := t.Out.from(b, q, h)[:t.Dim], (b*t.Heads+h)*t.Queries+q
+	if t.PrevLSE != nil {
+		own, before := max(floor, float64(lse)), max(floor, float64(t.PrevLSE[i]))
+		weight := 1 / (1 + math.Exp(before-own))
+		t.in.scale(out, t.PrevOut.from(b, q, h)[:t.Dim], float32(1-weight))
+		t.in.axpy(out, o, inverse*float32(weight))
+		if t.LSE[i] = float32(max(own, before) - math.Log(max(weight, 1-weight))); max(own, before) <= floor {
+			t.LSE[i] = minusInf[0]
+		}
+		return
+	}
+	t.in.scale(out, o, inverse)
 	if t.LSE != nil {
-		t.LSE[(b*t.Heads+h)*t.Queries+q] = lse
+		t.LSE[i] = lse
 	}
 }
 
@@ -193,7 +261,7 @@ func (t *attentionTask) rowScores(s, out, query []float32, b, kv, k0 int) {
 		copy(s[j:], out[:n])
 	}
 	for j := range s {
-		if t.Mask != nil && t.Mask[b*t.Keys+k0+j] == 0 {
+		if t.Mask != nil && t.Mask[b*t.maskBatch()+k0+j] == 0 {
 			s[j] = minusInf[0]
 		}
 	}

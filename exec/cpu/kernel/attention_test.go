@@ -12,10 +12,10 @@ import (
 
 // sees tells whether query i of sequence b may see key j.
 func (a *AttentionArgs) sees(b, i, j int) bool {
-	if a.Causal && j > i+a.Keys-a.Queries {
+	if a.Causal && j > i+a.Keys-a.Queries+a.Offset {
 		return false
 	}
-	return a.Mask == nil || a.Mask[b*a.Keys+j] != 0
+	return a.Mask == nil || a.Mask[b*a.maskBatch()+j] != 0
 }
 
 // probabilities is one row of the softmax in float64, and the logarithm of its
@@ -113,6 +113,9 @@ func drawAttention(t *rapid.T, queries int) AttentionGradArgs {
 		a.Queries = rapid.OneOf(rapid.Just(a.Keys), size(130)).Draw(t, "queries")
 	}
 	a.Causal = rapid.Bool().Draw(t, "causal")
+	if rapid.Bool().Draw(t, "offset") {
+		a.Offset = rapid.IntRange(-a.Keys-2, a.Queries+2).Draw(t, "by")
+	}
 	a.Scale = float32(1 / math.Sqrt(float64(a.Dim)))
 	if rapid.Bool().Draw(t, "masked") {
 		for range a.Batch * a.Keys {
@@ -177,6 +180,129 @@ func TestAttentionFewQueries(t *testing.T) {
 	testAttention(t, func(t *rapid.T) int { return rapid.IntRange(1, fewQueries+1).Draw(t, "few") })
 }
 
+// blocks cuts the keys of a into up to four blocks of any size, in any order.
+func (a AttentionGradArgs) blocks(t *rapid.T) []AttentionGradArgs {
+	cuts := []int{0, a.Keys}
+	for range rapid.IntRange(0, 3).Draw(t, "cuts") {
+		cuts = append(cuts, rapid.IntRange(1, a.Keys).Draw(t, "cut"))
+	}
+	slices.Sort(cuts)
+	cuts = slices.Compact(cuts)
+	var blocks []AttentionGradArgs
+	for i, from := range cuts[:len(cuts)-1] {
+		b := a
+		b.Partial, b.Keys = true, cuts[i+1]-from
+		b.Offset += a.Keys - b.Keys - from
+		if a.Mask != nil {
+			b.Mask, b.MaskBatch = a.Mask[from:], a.Keys
+		}
+		for _, x := range []*Heads{&b.K, &b.V, &b.DK, &b.DV} {
+			x.Data = x.Data[from*x.Token:]
+		}
+		blocks = append(blocks, b)
+	}
+	return rapid.Permutation(blocks).Draw(t, "order")
+}
+
+// testAttentionBlocks computes attention to one block of keys after the other,
+// and finds what attention to all gives. Gradients are added to what is there.
+func testAttentionBlocks(t *testing.T, queries func(t *rapid.T) int) {
+	check(t, func(t *rapid.T) (func(p *Pool) [][]float32, func(t *rapid.T, got [][]float32)) {
+		whole := drawAttention(t, queries(t))
+		blocks := whole.blocks(t)
+		inPlace := rapid.Bool().Draw(t, "in place")
+		run := func(p *Pool) [][]float32 {
+			var prev AttentionGradArgs
+			for i, a := range blocks {
+				if a.PrevOut, a.PrevLSE = prev.Out, prev.LSE; i > 0 && !inPlace {
+					a.Out.Data, a.LSE = make([]float32, len(a.Out.Data)), make([]float32, len(a.LSE))
+				}
+				if err := a.Check(); err != nil {
+					t.Fatal(err)
+				}
+				Attention(p, a.AttentionArgs)
+				prev = a
+			}
+			for _, x := range []Heads{whole.DQ, whole.DK, whole.DV} {
+				fill(x.Data, 1)
+			}
+			for _, a := range blocks {
+				a.Out, a.LSE, a.Add = prev.Out, prev.LSE, true
+				AttentionGrad(p, a)
+			}
+			a := whole
+			return [][]float32{
+				slices.Clone(prev.LSE), slices.Clone(prev.Out.Data),
+				gather(a.DQ, a.Batch, a.Queries, a.Heads, a.Dim),
+				gather(a.DK, a.Batch, a.Keys, a.KVHeads, a.Dim), gather(a.DV, a.Batch, a.Keys, a.KVHeads, a.Dim),
+			}
+		}
+		return run, func(t *rapid.T, got [][]float32) {
+			a := whole
+			out, lse := plainAttention(a.AttentionArgs)
+			for n := range lse {
+				if b, i := n/(a.Heads*a.Queries), n%a.Queries; !a.seesAny(b, i) {
+					if lse[n] = 0; got[0][n] != minusInf[0] {
+						t.Fatalf("lse: element %d is %g, though the query sees no key", n, got[0][n])
+					}
+					got[0][n] = 0
+				}
+			}
+			near(t, "lse", got[0], lse, 6e-6, 1)
+			near(t, "out", got[1], out, 1e-5, 1)
+			dq, dk, dv := plainAttentionGrad(a)
+			for k, want := range [][]float64{dq, dk, dv} {
+				for i := range want {
+					want[i]++
+				}
+				near(t, []string{"dq", "dk", "dv"}[k], got[2+k], want, 4e-5, 4)
+			}
+		}
+	})
+}
+
+// seesAny tells whether query i of sequence b sees any key.
+func (a *AttentionArgs) seesAny(b, i int) bool {
+	for j := range a.Keys {
+		if a.sees(b, i, j) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestAttentionBlocks(t *testing.T) {
+	testAttentionBlocks(t, func(*rapid.T) int { return 0 })
+}
+
+func TestAttentionBlocksFewQueries(t *testing.T) {
+	testAttentionBlocks(t, func(t *rapid.T) int { return rapid.IntRange(1, fewQueries+1).Draw(t, "few") })
+}
+
+// TestAttentionBlocksFarApart combines blocks whose scores differ by more than
+// float32 has exponents: the larger wins, without a NaN.
+func TestAttentionBlocksFarApart(t *testing.T) {
+	p := NewPool(1)
+	defer p.Close()
+	for _, queries := range []int{1, 20} {
+		for _, sign := range []float32{1, -1} {
+			x := func(v float32) Heads {
+				y := make([]float32, queries)
+				fill(y, v)
+				return PlainHeads(y, queries, 1, 1)
+			}
+			a := AttentionArgs{Batch: 1, Heads: 1, KVHeads: 1, Queries: queries, Keys: queries, Dim: 1, Scale: 1, Partial: true, Q: x(1000), Out: x(0), LSE: make([]float32, queries)}
+			a.K, a.V = x(sign), x(1)
+			Attention(p, a)
+			a.K, a.V, a.PrevOut, a.PrevLSE = x(-sign), x(2), a.Out, a.LSE
+			Attention(p, a)
+			if out, lse := a.Out.Data[queries-1], a.LSE[queries-1]; out != max(1, 1.5-0.5*sign) || math.Abs(float64(lse)-1000-math.Log(float64(queries))) > 1e-3 {
+				t.Errorf("%d queries: result %g, lse %g", queries, out, lse)
+			}
+		}
+	}
+}
+
 // TestAttentionCache decodes token by token against a cache longer than what
 // is filled, and finds what attention over the whole sequence gives.
 func TestAttentionCache(t *testing.T) {
@@ -229,6 +355,9 @@ func TestAttentionCheck(t *testing.T) {
 		"group":      func(a *AttentionGradArgs) { a.KVHeads = 3 },
 		"short mask": func(a *AttentionGradArgs) { a.Mask = make([]int32, 2) },
 		"short lse":  func(a *AttentionGradArgs) { a.LSE = a.LSE[:5] },
+		"apart":      func(a *AttentionGradArgs) { a.Mask, a.MaskBatch = make([]int32, 3), -1 },
+		"whole prev": func(a *AttentionGradArgs) { a.PrevOut, a.PrevLSE = a.Out, a.LSE },
+		"short prev": func(a *AttentionGradArgs) { a.Partial, a.PrevLSE = true, a.LSE },
 		"no lse":     func(a *AttentionGradArgs) { a.LSE = nil },
 		"short q":    func(a *AttentionGradArgs) { a.Q.Data = a.Q.Data[:23] },
 		"short dv":   func(a *AttentionGradArgs) { a.DV.Data = a.DV.Data[:11] },
@@ -239,6 +368,50 @@ func TestAttentionCheck(t *testing.T) {
 		if err := a.Check(); !errors.As(err, &shape) {
 			t.Errorf("%s: error is %v, want a ShapeError", name, err)
 		}
+	}
+}
+
+// BenchmarkAttentionBlocks attends to keys in blocks of as many as there are
+// queries, as a rank of a ring does, and to all at once.
+func BenchmarkAttentionBlocks(b *testing.B) {
+	const batch, heads, queries, blocks, dim = 1, 12, 256, 4, 64
+	p := NewPool(1)
+	defer p.Close()
+	x := func(tokens int) Heads {
+		y := Alloc(batch * tokens * heads * dim)
+		for i := range y {
+			y[i] = float32(math.Sin(float64(i)))
+		}
+		return PlainHeads(y, tokens, heads, dim)
+	}
+	for _, n := range []int{1, blocks} {
+		keys := queries * blocks / n
+		a := AttentionGradArgs{AttentionArgs: AttentionArgs{Batch: batch, Heads: heads, KVHeads: heads, Queries: queries, Keys: keys, Dim: dim, Scale: 0.125}}
+		a.Q, a.Out, a.DOut, a.DQ = x(queries), x(queries), x(queries), x(queries)
+		a.K, a.V, a.DK, a.DV = x(keys), x(keys), x(keys), x(keys)
+		a.LSE, a.Partial = make([]float32, batch*heads*queries), n > 1
+		flops := batch * heads * queries * queries * blocks * dim * 2
+		b.Run(fmt.Sprintf("blocks=%d/forward", n), func(b *testing.B) {
+			for b.Loop() {
+				for i := range n {
+					a := a.AttentionArgs
+					if i > 0 {
+						a.PrevOut, a.PrevLSE = a.Out, a.LSE
+					}
+					Attention(p, a)
+				}
+			}
+			report(b, 2*flops)
+		})
+		b.Run(fmt.Sprintf("blocks=%d/backward", n), func(b *testing.B) {
+			for b.Loop() {
+				for i := range n {
+					a.Add = i > 0
+					AttentionGrad(p, a)
+				}
+			}
+			report(b, 5*flops)
+		})
 	}
 }
 

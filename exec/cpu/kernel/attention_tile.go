@@ -23,7 +23,7 @@ func (a *AttentionArgs) visible(end int) int {
 	if !a.Causal {
 		return a.Keys
 	}
-	return max(0, min(a.Keys, end+a.Keys-a.Queries))
+	return max(0, min(a.Keys, end+a.Keys-a.Queries+a.Offset))
 }
 
 // beyond is how many of the queries from q0 on, in a row, cannot see key k; it
@@ -32,7 +32,7 @@ func (a *AttentionArgs) beyond(q0, k int) int {
 	if !a.Causal {
 		return -a.Keys
 	}
-	return k - q0 - (a.Keys - a.Queries)
+	return k - q0 - (a.Keys - a.Queries + a.Offset)
 }
 
 // hidden is beyond as a count.
@@ -60,7 +60,7 @@ func (a *AttentionArgs) scores(in *inner, s, k []float32, ldk int, qt []float32,
 		in.product(end-j, width-first, a.Dim, k[j*ldk:], ldk, 1, qt[first:], tileQ, s[j*tileQ+first:], tileQ, false)
 		a.hide(in, s, q0, k0, j, end, first)
 		for ; j < end; j++ {
-			if a.Mask != nil && a.Mask[b*a.Keys+k0+j] == 0 {
+			if a.Mask != nil && a.Mask[b*a.maskBatch()+k0+j] == 0 {
 				copy(s[j*tileQ+first:j*tileQ+width], minusInf[:])
 			}
 		}

@@ -101,6 +101,12 @@ func (r *rank) AllToAll(_ context.Context, group, name string, dst, src []float3
 	return nil
 }
 
+func (r *rank) Rotate(_ context.Context, group, name string, dst, src []float32, shift int) error {
+	from := ((r.me-shift)%r.n + r.n) % r.n
+	copy(dst, r.exchange(group, name, src)[from])
+	return nil
+}
+
 func (r *rank) channel(from, to, edge int, mb exec.MicroBatch) chan []float32 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
