@@ -20,10 +20,11 @@ const GroupWorld = "world"
 type Comm interface {
 	// AllReduce replaces x by its sum over the group.
 	AllReduce(ctx context.Context, group, name string, x []float32) error
-	// AllGather sets dst to the members' src, one after the other.
+	// AllGather sets dst to the members' src, one after the other. src may be
+	// this rank's part of dst.
 	AllGather(ctx context.Context, group, name string, dst, src []float32) error
 	// ReduceScatter sets dst to this rank's part of the sum of src, which is
-	// kept.
+	// kept. dst may be this rank's part of src.
 	ReduceScatter(ctx context.Context, group, name string, dst, src []float32) error
 	// AllToAll sends part i of src to member i, and sets dst to the parts
 	// received, in the order of the members.

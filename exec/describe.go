@@ -6,7 +6,7 @@ import (
 )
 
 // Letters of the regions in listings.
-var regionNames = [regions]string{"param", "grad", "m", "v", "state", "slot", "work", "stage"}
+var regionNames = [regions]string{"param", "grad", "m", "v", "once", "sum", "state", "slot", "work", "stage"}
 
 // Describe lists the instructions, one a line: position, operation, place in
 // the model, and the results and operands as region+offset[shape], offsets in
@@ -26,7 +26,7 @@ func (p *Program) Describe() string {
 	for _, pass := range []struct {
 		name  string
 		steps []*step
-	}{{"forward", p.forward}, {"backward", p.backward}} {
+	}{{"prologue", p.prologue}, {"forward", p.forward}, {"backward", p.backward}, {"epilogue", p.epilogue}} {
 		if len(pass.steps) > 0 {
 			fmt.Fprintf(&b, "%s\n", pass.name)
 		}

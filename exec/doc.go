@@ -29,6 +29,8 @@
 //
 //	parameters   in order of the groups their gradients are summed over
 //	gradients    laid out as the parameters; so are both moments of AdamW
+//	once         parameters as the operations need them that run once a step
+//	sums         gradients that such operations read
 //	states       key and value caches, constants
 //	slots        one a micro-batch in flight: inputs and activations, the values
 //	             that the forward pass leaves to the backward pass
@@ -46,4 +48,14 @@
 // write in the first micro-batch of a step overwrites; all others add, so sums
 // over micro-batches and over several uses of a parameter cost nothing.
 // [Machine.Update] then sums over ranks, clips and applies AdamW.
+//
+// # Once a step
+//
+// Operations tagged with a [graph.Once] make two more lists. The prologue holds
+// what depends on parameters alone, as the gathers of ZeRO-1 and ZeRO-2: it runs
+// in the first forward pass after the parameters changed. The epilogue holds
+// gradients of such operations, as the reduce-scatters of ZeRO-1: [Machine.Update]
+// begins with it. What the epilogue reads is summed over the micro-batches in
+// memory of its own. Neighbouring collectives of one kind over one group that do
+// not need each other run as one, up to 4 MiB.
 package exec

@@ -16,12 +16,17 @@ type Machine struct {
 	arena   []float32
 	weights [][]float32 // the parameters, as in the stage
 
-	forward, backward []instruction
-	inputs            []map[string]Tensor // of each slot
-	logits, loss      [][]float32         // of each slot, nil without
-	sumLoss           float64             // over the step's micro-batches
-	message           []float32
-	profile           []KindTime // nil while not profiling
+	prologue, forward, backward, epilogue []instruction
+	inputs                                []map[string]Tensor // of each slot
+	logits, loss                          [][]float32         // of each slot, nil without
+	sumLoss                               float64             // over the step's micro-batches
+	message                               []float32
+	profile                               []KindTime // nil while not profiling
+
+	owner    *Machine   // whose parameters these are: itself, or the one that lends
+	changes  uint64     // how often the parameters changed
+	prepared uint64     // owner.changes when the prologue ran; 0 for never
+	last     MicroBatch // of the last backward pass
 }
 
 // instruction is a step with its memory, of each slot.
@@ -67,7 +72,7 @@ func newMachine(p *Program, c Comm, owner *Machine) (*Machine, error) {
 	if c == nil && p.needsComm() {
 		return nil, errors.New("exec: the program exchanges tensors with other ranks: give New a Comm")
 	}
-	m := &Machine{program: p, comm: c}
+	m := &Machine{program: p, comm: c, changes: 1}
 	var err error
 	if owner != nil {
 		if m.weights, err = owner.lend(p); err != nil {
@@ -75,7 +80,10 @@ func newMachine(p *Program, c Comm, owner *Machine) (*Machine, error) {
 		}
 	}
 	m.arena = p.backend.Alloc(p.layout.all)
-	if owner == nil {
+	if owner != nil {
+		m.owner = owner.owner
+	} else {
+		m.owner = m
 		for _, s := range p.shards {
 			m.weights = append(m.weights, m.region(regionParams, 0)[s.offset:][:s.size:s.size])
 		}
@@ -114,8 +122,8 @@ func (m *Machine) resolve() {
 		}
 		return m.region(b.region, slot)[b.offset:][:b.size:b.size]
 	}
-	m.forward = bindAll(p, p.forward, at)
-	m.backward = bindAll(p, p.backward, at)
+	m.prologue, m.forward = bindAll(p, p.prologue, at), bindAll(p, p.forward, at)
+	m.backward, m.epilogue = bindAll(p, p.backward, at), bindAll(p, p.epilogue, at)
 	for slot := range p.opts.Slots {
 		inputs := map[string]Tensor{}
 		for name, v := range p.inputs {
@@ -220,7 +228,8 @@ func (m *Machine) Loss(slot int) float32 {
 	return m.loss[slot][0]
 }
 
-// Params are the shards, in the order of the stage.
+// Params are the shards, in the order of the stage. Who writes values after a
+// forward pass calls [Machine.ParamsChanged].
 func (m *Machine) Params() []Param {
 	var params []Param
 	for i, s := range m.program.shards {

@@ -6,10 +6,14 @@ import (
 	"time"
 )
 
-// Forward computes a micro-batch, whose inputs lie in its slot. Errors of
+// Forward computes a micro-batch, whose inputs lie in its slot. The first one
+// after a change of the parameters also runs what runs once a step. Errors of
 // instructions are of type [*RunError]; a context that ends stops the pass
 // between two instructions.
 func (m *Machine) Forward(ctx context.Context, mb MicroBatch) error {
+	if err := m.prepare(ctx, mb); err != nil {
+		return err
+	}
 	return m.run(ctx, m.forward, mb, false)
 }
 
@@ -24,6 +28,7 @@ func (m *Machine) Backward(ctx context.Context, mb MicroBatch, first bool) error
 		m.sumLoss = 0
 	}
 	m.sumLoss += float64(m.Loss(mb.Slot))
+	m.last = mb
 	return m.run(ctx, m.backward, mb, first)
 }
 

@@ -28,12 +28,16 @@ const clipEps = 1e-6
 // squares and loss, each as a float32 and what it leaves of the float64.
 const messageSize = 4
 
-// Update ends a step: it sums the gradients over the ranks, clips them by their
+// Update ends a step: it runs what the step's gradients together need once, sums
+// the gradients over the ranks, clips them by their
 // norm, and updates the parameters. A gradient that is not finite gives a
 // [*NonFiniteError] on every rank and changes no parameter.
 func (m *Machine) Update(ctx context.Context, a AdamW) (Stats, error) {
 	if !m.program.opts.Train {
 		return Stats{}, fmt.Errorf("exec: the program has no gradients: compile it with Options.Train")
+	}
+	if err := m.run(ctx, m.epilogue, m.last, true); err != nil {
+		return Stats{}, err
 	}
 	if err := m.sumGradients(ctx); err != nil {
 		return Stats{}, fmt.Errorf("exec: step %d: summing gradients: %w", a.Step, err)
@@ -50,6 +54,7 @@ func (m *Machine) Update(ctx context.Context, a AdamW) (Stats, error) {
 	if a.Clip > 0 {
 		scale = min(1, a.Clip/(stats.GradNorm+clipEps))
 	}
+	m.changes++
 	for i, s := range m.program.shards {
 		m.program.backend.AdamW(Param{
 			Shard: s.Shard, Value: m.weights[i], Grad: m.part(regionGrads, s),
