@@ -7,6 +7,9 @@ type MicroBatch struct {
 	Slot  int // where its activations are kept, below Options.Slots
 	Step  int // training step
 	Index int // number of the micro-batch within the step
+	// Last says that a backward pass is the last of its step: the sums of
+	// gradients over ranks then begin before it ends. It may be left out.
+	Last bool
 }
 
 // GroupWorld is the group of all ranks. Every [Comm] has it: [Machine.Update]

@@ -28,7 +28,8 @@ func (p *Program) Spans() []Span {
 	}
 	for _, s := range p.steps() {
 		for _, v := range slices.Concat(s.in, s.out) {
-			touch(v.buf, s.pos)
+			touch(v.buf, s.begins)
+			touch(v.buf, s.ends)
 		}
 		if s.scratch != nil {
 			touch(s.scratch, s.pos)

@@ -17,16 +17,21 @@ type Machine struct {
 	weights [][]float32 // the parameters, as in the stage
 
 	prologue, forward, backward, epilogue []instruction
-	inputs                                []map[string]Tensor // of each slot
-	logits, loss                          [][]float32         // of each slot, nil without
-	sumLoss                               float64             // over the step's micro-batches
-	message                               []float32
-	profile                               []KindTime // nil while not profiling
+
+	inputs       []map[string]Tensor // of each slot
+	logits, loss [][]float32         // of each slot, nil without
+	sumLoss      float64             // over the step's micro-batches
+	message      []float32
+	profile      []KindTime // nil while not profiling
 
 	owner    *Machine   // whose parameters these are: itself, or the one that lends
 	changes  uint64     // how often the parameters changed
 	prepared uint64     // owner.changes when the prologue ran; 0 for never
 	last     MicroBatch // of the last backward pass
+
+	queue    *queue // nil where nothing runs beside the computation
+	reducing bool   // sums of gradients may have begun in the last backward pass
+	waited   Waited
 }
 
 // instruction is a step with its memory, of each slot.
@@ -49,7 +54,7 @@ type Param struct {
 	Value, Grad, M, V []float32
 }
 
-// New allocates a machine for p. Parameters are zero, to be filled through
+// New allocates a machine for p, which is to be closed. Parameters are zero, to be filled through
 // [Machine.Params]. c may be nil if p does not need one.
 func New(p *Program, c Comm) (*Machine, error) {
 	if p.opts.Borrow {
@@ -89,6 +94,9 @@ func newMachine(p *Program, c Comm, owner *Machine) (*Machine, error) {
 		}
 	}
 	m.resolve()
+	if p.beside {
+		m.queue = newQueue(m, p.exchanges+2*len(p.buckets))
+	}
 	return m, nil
 }
 
@@ -247,8 +255,13 @@ func (m *Machine) part(r region, s *shard) []float32 {
 	return m.region(r, 0)[s.offset:][:s.size:s.size]
 }
 
-// Close frees the memory; views of it must not be used any more.
+// Close ends what still runs and frees the memory; views of it must not be used
+// any more.
 func (m *Machine) Close() {
+	if m.queue != nil {
+		m.queue.close()
+		m.queue = nil
+	}
 	m.program.backend.Free(m.arena)
 	m.arena = nil
 }

@@ -1,7 +1,6 @@
 package exec
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -179,35 +178,31 @@ func (c *compiler) addEpilogue(late []*G.Node) error {
 func (c *compiler) lowerOnce(nodes []*G.Node) error {
 	c.pending = nil
 	for len(nodes) > 0 {
-		n, depth := c.chunk(nodes)
-		part := slices.Clone(nodes[:n])
-		nodes = nodes[n:]
-		slices.SortStableFunc(part, func(a, b *G.Node) int {
-			return cmp.Or(cmp.Compare(depth[a], depth[b]), cmp.Compare(c.together(a), c.together(b)))
-		})
-		if err := c.lowerJoined(part, depth); err != nil {
+		n := chunk(nodes)
+		if err := c.lowerJoined(inOrder(slices.Clone(nodes[:n]))); err != nil {
 			return err
 		}
+		nodes = nodes[n:]
 	}
 	return nil
 }
 
-// chunk is how many of nodes come next, and how many of those before it in the
-// chunk each waits for.
-func (c *compiler) chunk(nodes []*G.Node) (n int, depth map[*G.Node]int) {
-	depth = map[*G.Node]int{}
+// chunk is how many of nodes make about a bucket of each depth.
+func chunk(nodes []*G.Node) int {
+	depth := map[*G.Node]int{}
 	size, deepest := 0, 0
-	for n < len(nodes) && size < bucketSize*(deepest+1) {
-		node := nodes[n]
-		for _, child := range graph.Children(node) {
-			if d, ok := depth[refOf(child).node]; ok {
-				depth[node] = max(depth[node], d+1)
-			}
-			size += graph.TypeOf(child).Size()
+	for i, n := range nodes {
+		if size >= bucketSize*(deepest+1) {
+			return i
 		}
-		depth[node] += 0
-		deepest = max(deepest, depth[node])
-		n++
+		for _, child := range graph.Children(n) {
+			if d, ok := depth[refOf(child).node]; ok {
+				depth[n] = max(depth[n], d+1)
+			}
+		}
+		depth[n] += 0
+		deepest = max(deepest, depth[n])
+		size += max(graph.TypeOf(n).Size(), graph.TypeOf(graph.Children(n)[0]).Size())
 	}
-	return n, depth
+	return len(nodes)
 }

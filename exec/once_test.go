@@ -22,9 +22,10 @@ import (
 type zero struct {
 	*graph.Stage
 	axes    []graph.Axis
-	dims    []int // of each shard, -1 for one that is whole
-	sharded int64 // bytes of all parameters' shards
-	wholes  int64 // bytes of those that are gathered
+	dims    []int            // of each shard, -1 for one that is whole
+	border  map[*G.Node]bool // results of layers
+	sharded int64            // bytes of all parameters' shards
+	wholes  int64            // bytes of those that are gathered
 }
 
 // axesOf are the axes as a rank sees them.
@@ -95,6 +96,10 @@ func newZero(m *graph.Model, axes []graph.Axis, shard bool, once graph.Once) (_ 
 		}
 	}
 	z.Logits, z.Loss = known[m.Logits], known[m.Loss]
+	z.border = map[*G.Node]bool{}
+	for _, l := range m.Layers {
+		z.border[known[l.Out]] = true
+	}
 	return z, z.Differentiate()
 }
 
@@ -238,7 +243,7 @@ func (z *zero) train(t *testing.T, p *exec.Program, c exec.Comm, rank int, weigh
 			}
 		}
 		for k := range zeroMicro {
-			mb := exec.MicroBatch{Slot: k, Step: step, Index: k}
+			mb := exec.MicroBatch{Slot: k, Step: step, Index: k, Last: k == zeroMicro-1}
 			if err := m.Backward(ctx, mb, k == 0); err != nil {
 				return err
 			}

@@ -55,10 +55,11 @@ func (c *compiler) place() {
 			}
 			if v.buf == nil {
 				v.buf = c.buffer(v.tag, v.typ.Size())
-				v.buf.start = s.pos
+				v.buf.start = s.begins
 			}
 			v.buf.end = max(v.buf.end, v.last)
 		}
+		s.keep()
 		if s.scratch != nil {
 			s.scratch.start, s.scratch.end = s.pos, s.pos
 		}

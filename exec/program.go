@@ -41,16 +41,19 @@ type Program struct {
 	// prologue runs before the first micro-batch of a step, epilogue after the
 	// last: what is tagged to run once.
 	prologue, forward, backward, epilogue []*step
-	kinds                                 []kind
-	shards                                []*shard // as in the stage
-	buckets                               []bucket
-	inputs                                map[string]*value
-	states                                map[string]*value
-	ones                                  []*buffer // constants: gradients that the backward pass starts from
-	logits, loss                          *value
-	buffers                               []*buffer
-	layout                                layout
-	border                                int // position between the passes
+
+	kinds        []kind
+	shards       []*shard // as in the stage
+	buckets      []*bucket
+	inputs       map[string]*value
+	states       map[string]*value
+	ones         []*buffer // constants: gradients that the backward pass starts from
+	logits, loss *value
+	buffers      []*buffer
+	layout       layout
+	border       int  // position between the passes
+	exchanges    int  // instructions that may run beside the computation
+	beside       bool // the program is to do so
 }
 
 // shard is where a parameter's shard and what belongs to it lie.
@@ -78,8 +81,8 @@ func Compile(stage *graph.Stage, b Backend, o Options) (*Program, error) {
 		return nil, errors.New("exec: a program that trains needs parameters of its own: Train and Borrow exclude each other")
 	}
 	for _, pass := range o.Disable {
-		if pass != Epilogue {
-			return nil, fmt.Errorf("exec: cannot disable the pass %q: there is %s", pass, Epilogue)
+		if !slices.Contains(allPasses, pass) {
+			return nil, fmt.Errorf("exec: cannot disable the pass %q: there are %s", pass, allPasses)
 		}
 	}
 	if err := o.Precision.check(); err != nil {
@@ -102,11 +105,12 @@ func Compile(stage *graph.Stage, b Backend, o Options) (*Program, error) {
 	if err := c.addPasses(); err != nil {
 		return nil, err
 	}
-	c.place()
-	c.layout = arrange(c.Program)
 	if o.Train {
 		c.buckets = makeBuckets(c.shards)
 	}
+	c.overlap()
+	c.place()
+	c.layout = arrange(c.Program)
 	return c.Program, nil
 }
 
@@ -273,7 +277,7 @@ func (p *Program) needsComm() bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(p.buckets, func(b bucket) bool { return len(b.groups) > 0 })
+	return slices.ContainsFunc(p.buckets, func(b *bucket) bool { return len(b.groups) > 0 })
 }
 
 // Stage is the stage that was compiled.

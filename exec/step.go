@@ -40,6 +40,7 @@ type step struct {
 	kernel  *Kernel // without Run where exchange is set
 	// exchange is a collective, a send or a receive.
 	exchange exchange
+	async
 }
 
 // kind is what profiles and listings tell instructions apart by.
@@ -106,12 +107,20 @@ func (c *compiler) lowerAll(nodes []*G.Node) error {
 	for _, n := range nodes {
 		c.pending[n] = true
 	}
-	for _, n := range nodes {
-		if c.results[n] != nil {
-			continue // fused with an operation before it
+	for _, r := range c.schedule(nodes) {
+		if r.depth != nil {
+			if err := c.lowerJoined(r); err != nil {
+				return err
+			}
+			continue
 		}
-		if err := c.lower(n); err != nil {
-			return err
+		for _, n := range r.nodes {
+			if c.results[n] != nil {
+				continue // fused with an operation before it
+			}
+			if err := c.lower(n); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

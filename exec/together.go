@@ -9,7 +9,7 @@ import (
 
 // together names what n's collective can run together with, empty if it is none
 // that can.
-func (c *compiler) together(n *G.Node) string {
+func together(n *G.Node) string {
 	op := graph.OpOf(n)
 	if op == nil {
 		return ""
@@ -27,10 +27,11 @@ func (c *compiler) together(n *G.Node) string {
 
 // lowerJoined lowers operations in their order. Neighbours of equal depth, which
 // do not need each other, run as one collective where they can: up to a bucket.
-func (c *compiler) lowerJoined(nodes []*G.Node, depth map[*G.Node]int) error {
+func (c *compiler) lowerJoined(r run) error {
+	nodes, depth := r.nodes, r.depth
 	for len(nodes) > 0 {
-		n, size, key := 0, 0, c.together(nodes[0])
-		for n < len(nodes) && size < bucketSize && c.together(nodes[n]) == key && depth[nodes[n]] == depth[nodes[0]] {
+		n, size, key := 0, 0, together(nodes[0])
+		for n < len(nodes) && size < bucketSize && together(nodes[n]) == key && depth[nodes[n]] == depth[nodes[0]] {
 			op := graph.OpOf(nodes[n])
 			n++
 			if key == "" {
@@ -39,7 +40,7 @@ func (c *compiler) lowerJoined(nodes []*G.Node, depth map[*G.Node]int) error {
 			size += max(op.In()[0].Size(), op.Out().Size())
 		}
 		var err error
-		if n == 1 {
+		if n == 1 && !c.accumulates(nodes[0]) {
 			err = c.lower(nodes[0])
 		} else {
 			err = c.lowerBucket(nodes[:n])
@@ -52,9 +53,23 @@ func (c *compiler) lowerJoined(nodes []*G.Node, depth map[*G.Node]int) error {
 	return nil
 }
 
+// accumulates reports whether n's collective adds to a gradient with every
+// micro-batch, as that of ZeRO-3 does.
+func (c *compiler) accumulates(n *G.Node) bool {
+	op := graph.OpOf(n)
+	if op == nil || c.pass != &c.backward {
+		return false
+	}
+	_, ok := op.Spec.(graph.ReduceScatter)
+	return ok && c.sums[ref{n, 0}] != nil
+}
+
 // lowerBucket lowers collectives of one kind and group as one instruction.
 func (c *compiler) lowerBucket(nodes []*G.Node) error {
 	all := &step{kernel: &Kernel{}}
+	if _, ok := graph.OpOf(nodes[0]).Spec.(graph.AllGather); !ok {
+		all.kernel.Adds = []int{0}
+	}
 	var calls []Call
 	for _, n := range nodes {
 		call, err := c.call(n)
@@ -143,10 +158,21 @@ func reduceTogether(group string, parts []strided) exchange {
 		}
 		rest = a.Scratch
 		for i, p := range parts {
-			copy(a.Out[i], rest)
+			put(a.Out[i], rest, a.Add[i])
 			rest = rest[p.size():]
 		}
 		return nil
+	}
+}
+
+// put copies or adds the beginning of src to dst.
+func put(dst, src []float32, add bool) {
+	if !add {
+		copy(dst, src)
+		return
+	}
+	for i, v := range src[:len(dst)] {
+		dst[i] += v
 	}
 }
 
@@ -188,7 +214,7 @@ func scatterTogether(axis graph.Axis, parts []strided, total int) exchange {
 			return err
 		}
 		for i, p := range parts {
-			copy(a.Out[i], own)
+			put(a.Out[i], own, a.Add[i])
 			own = own[p.size():]
 		}
 		return nil

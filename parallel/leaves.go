@@ -2,7 +2,6 @@ package parallel
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/galvani-ml/galvani/graph"
@@ -20,7 +19,7 @@ func (w *walker) leaves(operations []*G.Node) error {
 		}
 		group := ""
 		if len(stages) > 1 {
-			group = fmt.Sprintf("tied.%d", tied)
+			group = graph.TiedGroup(tied)
 			tied++
 		}
 		if err := w.param(p, stages, group); err != nil {
