@@ -81,6 +81,9 @@ func (c *compiler) planWaits(steps []*step, end int) {
 		for _, v := range s.in {
 			note(written[v])
 		}
+		if waiting == nil {
+			waiting = c.settles(s, steps[i+1:])
+		}
 		s.ends = end
 		if waiting != nil {
 			s.ends = waiting.pos
@@ -88,6 +91,17 @@ func (c *compiler) planWaits(steps []*step, end int) {
 			waiting.waits = append(waiting.waits, s)
 		}
 	}
+}
+
+// settles is the instruction of those after s that waits for an exchange
+// that nothing reads, nil if the pass ends before.
+func (c *compiler) settles(s *step, after []*step) *step {
+	for _, pos := range c.settled {
+		if pos > s.pos && len(after) > 0 && pos <= after[len(after)-1].pos {
+			return after[pos-after[0].pos]
+		}
+	}
+	return nil
 }
 
 // startEpilogueEarly lets exchanges of the epilogue start as soon as the last

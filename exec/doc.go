@@ -23,6 +23,20 @@
 // its result is in cache. [Options] can turn this off; no bit of any result
 // changes.
 //
+// # Overlap
+//
+// Collectives, sends and receives run beside the computation, on a goroutine of
+// the machine, in the order in which they start, which is the same on all ranks
+// of a group. An exchange starts at its place and is waited for by the first
+// instruction that needs its result or its operand's memory. To give it time,
+// parameters that are gathered for one layer are so a layer ahead, gradients that
+// are reduce-scattered are so after the layer, and receives start with the pass.
+// Sums of gradients over ranks start in the step's last backward pass (see
+// [MicroBatch]) as soon as the last gradient of a bucket is written;
+// [Machine.Update] waits for them. [Machine.Waited] tells how long the
+// computation waited. Disabling [Overlap] runs every exchange in line; no bit of
+// any result changes.
+//
 // # Memory
 //
 // The arena has these parts, in this order:

@@ -357,6 +357,71 @@ func TestZeROMemory(t *testing.T) {
 	}
 }
 
+// TestOnceChain uses a parameter as it is, after one conversion, and after a
+// chain of all others, and compares its gradient over two micro-batches, on one
+// rank, with what it is without them.
+func TestOnceChain(t *testing.T) {
+	axis := graph.Axis{Name: "dp", Size: 1}
+	b := graph.NewBuilder(tensor.Float32)
+	b.Layer("all", "all", "")
+	x, w := b.Input("x", tensor.Float32, 1, 2, 3), b.Param("w", graph.Init{}, 3, 4)
+	once := func(in *G.Node, specs ...graph.Spec) *G.Node {
+		for _, s := range specs {
+			var err error
+			if in, err = graph.Apply(s, graph.Tag{Name: s.Kind(), Once: graph.OnceBoth}, in); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return in
+	}
+	near := once(w, graph.AllGather{Axis: axis, PartialGrad: true})
+	far := once(near, graph.Slice{Axis: axis, Dim: 1}, graph.Copy{Axis: axis}, graph.AllGather{Axis: axis, Dim: 1}, graph.AllToAll{Axis: axis, From: 1})
+	y := b.Apply("y", graph.Linear{Contract: 1}, x, w)
+	for i, v := range []*G.Node{near, far, far} {
+		y = b.Apply(fmt.Sprint("add", i), graph.Add{}, y, b.Apply(fmt.Sprint("y", i), graph.Linear{Contract: 1}, x, v))
+	}
+	b.Logits(y)
+	dy := b.Input("dy", tensor.Float32, 1, 2, 4)
+	model, err := b.Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := graph.Whole(model)
+	grads, err := G.Backpropagate(G.Nodes{y}, G.Nodes{dy}, G.Nodes{w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Params[0].Grad = grads[0]
+	back := backend(t, 1)
+	for _, disable := range [][]exec.Pass{nil, {exec.Overlap}} {
+		p := compile(t, s, back, exec.Options{Train: true, Disable: disable})
+		checkPlan(t, back, p)
+		m := machine(t, p, exectest.NewRanks(1).Rank(0))
+		want := make([]float64, 12)
+		for i := range 2 {
+			data := exectest.Draw(rand.New(rand.NewPCG(3, uint64(i))), s, 1)
+			exectest.SetParams(m, data)
+			m.ParamsChanged()
+			exectest.SetInputs(m, 0, data)
+			for j := range want {
+				for row := range 2 {
+					want[j] += 4 * data[x][3*row+j/4] * data[dy][4*row+j%4]
+				}
+			}
+			if err := m.Forward(t.Context(), exec.MicroBatch{Index: i}); err != nil {
+				t.Fatal(err)
+			}
+			if err := m.Backward(t.Context(), exec.MicroBatch{Index: i, Last: i == 1}, i == 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := m.Update(t.Context(), adamW); err != nil {
+			t.Fatal(err)
+		}
+		exectest.Close(t, "gradient", m.Params()[0].Grad, want, 1e-6)
+	}
+}
+
 // TestParamsChanged writes parameters after a forward pass.
 func TestParamsChanged(t *testing.T) {
 	axis := graph.Axis{Name: "dp", Size: 1}

@@ -171,6 +171,46 @@ func TestPrefetch(t *testing.T) {
 	if met < len(before) {
 		t.Errorf("%d gathers of %d", met, len(before))
 	}
+	plain := machine(t, compile(t, z.Stage, backend(t, 1), exec.Options{Train: true, Disable: []exec.Pass{exec.Overlap}}), c)
+	for i, p := range z.Params {
+		data[p.Node] = data[s.Params[i].Node]
+	}
+	for i, in := range z.Inputs {
+		data[in.Node] = data[s.Inputs[i].Node]
+	}
+	exectest.SetParams(plain, data)
+	exectest.SetInputs(plain, 0, data)
+	pass(t, plain, exec.MicroBatch{})
+	for i, p := range m.Params() {
+		exectest.Close(t, "gradient of "+p.Shard.Param.Name, p.Grad, widen(plain.Params()[i].Grad), 1e-6)
+	}
+}
+
+// TestGatheredMemory shows that of parameters that are gathered for one layer at
+// a time, forward and backward, those of few are there at once.
+func TestGatheredMemory(t *testing.T) {
+	size := exectest.Size{B: 1, T: 2, C: 64, H: 2, V: 8, Layers: 6}
+	model, err := exectest.GPT(size, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := backend(t, 1)
+	transient := func(shard bool) (bytes, wholes int64) {
+		z, err := newZero(model, axesOf(0, 4), shard, graph.OnceNever)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := compile(t, recomputed(t, z.Stage, z.border), b, exec.Options{Train: true})
+		checkPlan(t, b, p)
+		m := p.Memory()
+		return m[exec.Activations] + m[exec.Workspace], z.wholes
+	}
+	held, _ := transient(false)
+	gathered, wholes := transient(true)
+	// Of 6 blocks: two, and the gradient of one.
+	if most := wholes * 4 / 6; gathered-held > most {
+		t.Errorf("gathered parameters take %d bytes, of %d in all; should be at most %d", gathered-held, wholes, most)
+	}
 }
 
 // twoProducts is y = x w0 w1 with weights of a bucket each, whose gradients are

@@ -127,6 +127,7 @@ type compiler struct {
 	summed  map[ref]*gradient   // sums over micro-batches that the epilogue reads in place of a value
 	pos     int                 // of the next instruction
 	layer   int                 // of the operation that is being lowered
+	settled []int               // positions at which exchanges that nothing reads have ended
 	pass    *[]*step            // the pass that is being filled
 }
 

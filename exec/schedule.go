@@ -13,6 +13,9 @@ import (
 type run struct {
 	nodes []*G.Node
 	depth map[*G.Node]int
+	// settle has what started before wait for its end when the run begins: its
+	// operands take memory until then.
+	settle bool
 }
 
 // scheduler orders the operations of a pass so that exchanges with other ranks
@@ -67,6 +70,7 @@ func (c *compiler) schedule(nodes []*G.Node) []run {
 		}
 		runs = append(runs, run{nodes: members})
 		joined(s.down, i)
+		runs[len(runs)-1].settle = true
 	}
 	return runs
 }

@@ -108,6 +108,9 @@ func (c *compiler) lowerAll(nodes []*G.Node) error {
 		c.pending[n] = true
 	}
 	for _, r := range c.schedule(nodes) {
+		if r.settle {
+			c.settled = append(c.settled, c.pos)
+		}
 		if r.depth != nil {
 			if err := c.lowerJoined(r); err != nil {
 				return err

@@ -27,17 +27,21 @@ func together(n *G.Node) string {
 
 // lowerJoined lowers operations in their order. Neighbours of equal depth, which
 // do not need each other, run as one collective where they can: up to a bucket.
+// One as large runs alone, which takes no copy.
 func (c *compiler) lowerJoined(r run) error {
 	nodes, depth := r.nodes, r.depth
 	for len(nodes) > 0 {
 		n, size, key := 0, 0, together(nodes[0])
 		for n < len(nodes) && size < bucketSize && together(nodes[n]) == key && depth[nodes[n]] == depth[nodes[0]] {
-			op := graph.OpOf(nodes[n])
-			n++
-			if key == "" {
+			more := 0
+			if key != "" {
+				op := graph.OpOf(nodes[n])
+				more = max(op.In()[0].Size(), op.Out().Size())
+			}
+			if n > 0 && (key == "" || more >= bucketSize) {
 				break
 			}
-			size += max(op.In()[0].Size(), op.Out().Size())
+			n, size = n+1, size+more
 		}
 		var err error
 		if n == 1 && !c.accumulates(nodes[0]) {
