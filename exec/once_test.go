@@ -525,3 +525,21 @@ func TestOnceErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestDescribeOnce holds the listing of ZeRO-1 and ZeRO-3 fixed: what runs once
+// a step, what together, and what beside the computation.
+func TestDescribeOnce(t *testing.T) {
+	model, err := exectest.GPT(exectest.Size{B: 1, T: 2, C: 4, H: 1, V: 6, Layers: 1}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	for _, once := range []graph.Once{graph.OnceBoth, graph.OnceNever} {
+		z, err := newZero(model, axesOf(0, 2), true, once)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&out, "once %d\n%s", once, compile(t, z.Stage, backend(t, 1), exec.Options{Train: true}).Describe())
+	}
+	golden(t, "once.txt", out.String())
+}

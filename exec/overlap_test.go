@@ -288,6 +288,50 @@ func TestEarlySums(t *testing.T) {
 	}
 }
 
+// TestTiedSums sums a gradient over ranks that run the same stage early, over
+// those that run another in the update only.
+func TestTiedSums(t *testing.T) {
+	s := twoProducts(t, graph.OnceNever)
+	for _, p := range s.Params {
+		p.SumOver = []string{"dp", graph.TiedGroup(0)}
+	}
+	order := make(chan string, 10)
+	m := machine(t, compile(t, s, backend(t, 1), exec.Options{Train: true}), groups{order: order})
+	if err := m.Forward(t.Context(), exec.MicroBatch{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Backward(t.Context(), exec.MicroBatch{Last: true}, true); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if group := <-order; group != "dp" {
+			t.Errorf("summed over %s before the update", group)
+		}
+	}
+	if len(order) > 0 {
+		t.Errorf("summed over %s before the update", <-order)
+	}
+	if _, err := m.Update(t.Context(), adamW); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"tied.0", "tied.0", exec.GroupWorld} {
+		if group := <-order; group != want {
+			t.Errorf("summed over %s in the update, want %s", group, want)
+		}
+	}
+}
+
+// groups tells over which groups is summed.
+type groups struct {
+	exec.Comm
+	order chan string
+}
+
+func (g groups) AllReduce(_ context.Context, group, _ string, _ []float32) error {
+	g.order <- group
+	return nil
+}
+
 // TestExchangeErrors has exchanges fail that run beside the computation: the
 // error tells which, and the machine can be used afterwards.
 func TestExchangeErrors(t *testing.T) {

@@ -82,26 +82,39 @@ func isConversion(n *G.Node) bool {
 	return op != nil && isLinear(op.Spec)
 }
 
+// isSlice reports whether n is a conversion that needs no other rank.
+func isSlice(n *G.Node) bool {
+	_, ok := graph.OpOf(n).Spec.(graph.Slice)
+	return ok
+}
+
 // findUp finds conversions of nothing but parameters that something in the pass
-// reads.
+// reads; slices only before others.
 func (s *scheduler) findUp(nodes []*G.Node) {
 	in := map[*G.Node]bool{}
 	for _, n := range nodes {
 		in[n] = true
-	}
-	for _, n := range nodes {
-		if !isConversion(n) || isBackward(n) || !slices.ContainsFunc(s.c.users[ref{n, 0}], func(u *G.Node) bool { return in[u] }) {
+		if !isConversion(n) || isBackward(n) {
 			continue
 		}
-		operand := refOf(graph.Children(n)[0])
-		s.up[n] = s.up[operand.node] || s.c.isParam(operand.node)
-		if !s.up[n] {
+		if operand := refOf(graph.Children(n)[0]).node; s.up[operand] || s.c.isParam(operand) {
+			s.up[n] = true
+		}
+	}
+	for _, n := range slices.Backward(nodes) {
+		users := s.c.users[ref{n, 0}]
+		among := in
+		if s.up[n] && isSlice(n) {
+			among = s.up
+		}
+		if !slices.ContainsFunc(users, func(u *G.Node) bool { return among[u] }) {
 			delete(s.up, n)
 		}
 	}
 }
 
-// findDown finds conversions that end in gradients of parameters.
+// findDown finds conversions that end in gradients of parameters; slices only
+// after others.
 func (s *scheduler) findDown(nodes []*G.Node) {
 	for _, n := range slices.Backward(nodes) {
 		r := ref{n, 0}
@@ -111,6 +124,11 @@ func (s *scheduler) findDown(nodes []*G.Node) {
 		users := s.c.users[r]
 		if len(users) == 0 && s.c.sums[r] != nil || len(users) == 1 && s.down[users[0]] {
 			s.down[n] = true
+		}
+	}
+	for _, n := range nodes {
+		if s.down[n] && isSlice(n) && !s.down[refOf(graph.Children(n)[0]).node] {
+			delete(s.down, n)
 		}
 	}
 }
@@ -139,11 +157,11 @@ func (s *scheduler) split(nodes []*G.Node) (receives, anchors []*G.Node) {
 func (s *scheduler) findSegments(nodes, anchors []*G.Node) int {
 	last, layer := 0, -1
 	for i, n := range anchors {
-		if tag, ok := graph.TagOf(n); ok && tag.Layer != layer {
+		if op := graph.OpOf(n); op != nil && op.Tag.Layer != layer { // sums follow what they add
 			if i > 0 {
 				last++
 			}
-			layer = tag.Layer
+			layer = op.Tag.Layer
 		}
 		s.segment[n] = last
 	}
