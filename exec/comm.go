@@ -19,7 +19,8 @@ const GroupWorld = "world"
 // Comm moves tensors between the ranks of a job. Groups are named as
 // [graph.Axis] names them, and have their members in one order on all ranks.
 // Ranks of a group call its collectives in the same order. name says what is
-// moved, for errors.
+// moved, for errors. A machine makes one call at a time, though not always from
+// the same goroutine, and a call whose context ends must return.
 type Comm interface {
 	// AllReduce replaces x by its sum over the group.
 	AllReduce(ctx context.Context, group, name string, x []float32) error
