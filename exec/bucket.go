@@ -10,6 +10,10 @@ type bucket struct {
 	groups   []string
 	from, to int // elements of the gradients
 	name     string
+	shards   []*shard
+	// early is how many of the groups are summed over as soon as the last
+	// gradient of a step is written.
+	early int
 }
 
 // bucketSize is how many elements a bucket has at least where its run goes on:
@@ -26,18 +30,19 @@ func bySum(shards []*shard) []*shard {
 
 // makeBuckets cuts the gradients into buckets at the borders of shards. What
 // aligns shards is zero everywhere, so it may be summed along.
-func makeBuckets(shards []*shard) []bucket {
-	var buckets []bucket
+func makeBuckets(shards []*shard) []*bucket {
+	var buckets []*bucket
 	for _, s := range bySum(shards) {
 		if len(s.SumOver) == 0 {
 			continue
 		}
 		last := len(buckets) - 1
 		if last < 0 || !slices.Equal(buckets[last].groups, s.SumOver) || buckets[last].to-buckets[last].from >= bucketSize {
-			buckets = append(buckets, bucket{groups: s.SumOver, from: s.offset, name: fmt.Sprintf("gradients from %s on", s.Param.Name)})
+			buckets = append(buckets, &bucket{groups: s.SumOver, from: s.offset, name: fmt.Sprintf("gradients from %s on", s.Param.Name)})
 			last++
 		}
 		buckets[last].to = s.offset + aligned(s.size)
+		buckets[last].shards = append(buckets[last].shards, s)
 	}
 	return buckets
 }

@@ -6,12 +6,14 @@ import (
 )
 
 // Letters of the regions in listings.
-var regionNames = [regions]string{"param", "grad", "m", "v", "state", "slot", "work", "stage"}
+var regionNames = [regions]string{"param", "grad", "m", "v", "once", "sum", "state", "slot", "work", "stage"}
 
 // Describe lists the instructions, one a line: position, operation, place in
 // the model, and the results and operands as region+offset[shape], offsets in
 // elements. A gradient is marked "set" where the first micro-batch overwrites
-// it and "add" where it is added to; scratch memory is named last.
+// it and "add" where it is added to. Scratch memory comes next, then the
+// exchanges beside the computation that the instruction waits for, and the
+// position after which one of the epilogue may start.
 func (p *Program) Describe() string {
 	var b strings.Builder
 	for r, n := range p.layout.size {
@@ -26,7 +28,7 @@ func (p *Program) Describe() string {
 	for _, pass := range []struct {
 		name  string
 		steps []*step
-	}{{"forward", p.forward}, {"backward", p.backward}} {
+	}{{"prologue", p.prologue}, {"forward", p.forward}, {"backward", p.backward}, {"epilogue", p.epilogue}} {
 		if len(pass.steps) > 0 {
 			fmt.Fprintf(&b, "%s\n", pass.name)
 		}
@@ -54,6 +56,12 @@ func (p *Program) describe(b *strings.Builder, s *step) {
 	}
 	if s.scratch != nil {
 		fmt.Fprintf(b, " scratch %v(%d)", s.scratch, s.scratch.size)
+	}
+	for _, w := range s.waits {
+		fmt.Fprintf(b, " after %d", w.pos)
+	}
+	if s.early {
+		fmt.Fprintf(b, " from %d", s.begins)
 	}
 	b.WriteByte('\n')
 }

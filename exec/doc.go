@@ -23,12 +23,28 @@
 // its result is in cache. [Options] can turn this off; no bit of any result
 // changes.
 //
+// # Overlap
+//
+// Collectives, sends and receives run beside the computation, on a goroutine of
+// the machine, in the order in which they start, which is the same on all ranks
+// of a group. An exchange starts at its place and is waited for by the first
+// instruction that needs its result or its operand's memory. To give it time,
+// parameters that are gathered for one layer are so a layer ahead, gradients that
+// are reduce-scattered are so after the layer, and receives start with the pass.
+// Sums of gradients over ranks start in the step's last backward pass (see
+// [MicroBatch]) as soon as the last gradient of a bucket is written;
+// [Machine.Update] waits for them. [Machine.Waited] tells how long the
+// computation waited. Disabling [Overlap] runs every exchange in line; no bit of
+// any result changes.
+//
 // # Memory
 //
 // The arena has these parts, in this order:
 //
 //	parameters   in order of the groups their gradients are summed over
 //	gradients    laid out as the parameters; so are both moments of AdamW
+//	once         parameters as the operations need them that run once a step
+//	sums         gradients that such operations read
 //	states       key and value caches, constants
 //	slots        one a micro-batch in flight: inputs and activations, the values
 //	             that the forward pass leaves to the backward pass
@@ -46,4 +62,14 @@
 // write in the first micro-batch of a step overwrites; all others add, so sums
 // over micro-batches and over several uses of a parameter cost nothing.
 // [Machine.Update] then sums over ranks, clips and applies AdamW.
+//
+// # Once a step
+//
+// Operations tagged with a [graph.Once] make two more lists. The prologue holds
+// what depends on parameters alone, as the gathers of ZeRO-1 and ZeRO-2: it runs
+// in the first forward pass after the parameters changed. The epilogue holds
+// gradients of such operations, as the reduce-scatters of ZeRO-1: [Machine.Update]
+// begins with it. What the epilogue reads is summed over the micro-batches in
+// memory of its own. Neighbouring collectives of one kind over one group that do
+// not need each other run as one, up to 4 MiB.
 package exec

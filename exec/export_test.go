@@ -26,9 +26,10 @@ func (p *Program) Spans() []Span {
 		s.First, s.Last = min(s.First, pos), max(s.Last, pos)
 		s.Kept = s.First <= p.border && s.Last >= p.border
 	}
-	for _, s := range slices.Concat(p.forward, p.backward) {
+	for _, s := range p.steps() {
 		for _, v := range slices.Concat(s.in, s.out) {
-			touch(v.buf, s.pos)
+			touch(v.buf, s.begins)
+			touch(v.buf, s.ends)
 		}
 		if s.scratch != nil {
 			touch(s.scratch, s.pos)

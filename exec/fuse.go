@@ -17,6 +17,11 @@ type Pass string
 // both, as a product that applies the activation to its result.
 const Epilogue Pass = "epilogue"
 
+// Overlap lets exchanges with other ranks run beside the computation.
+const Overlap Pass = "overlap"
+
+var allPasses = []Pass{Epilogue, Overlap}
+
 // ErrNotFused is what [Backend] returns for a [Fused] that it has no kernel
 // for: the two operations then stay apart.
 var ErrNotFused = errors.New("exec: no kernel for the two operations together")

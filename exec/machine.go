@@ -16,12 +16,22 @@ type Machine struct {
 	arena   []float32
 	weights [][]float32 // the parameters, as in the stage
 
-	forward, backward []instruction
-	inputs            []map[string]Tensor // of each slot
-	logits, loss      [][]float32         // of each slot, nil without
-	sumLoss           float64             // over the step's micro-batches
-	message           []float32
-	profile           []KindTime // nil while not profiling
+	prologue, forward, backward, epilogue []instruction
+
+	inputs       []map[string]Tensor // of each slot
+	logits, loss [][]float32         // of each slot, nil without
+	sumLoss      float64             // over the step's micro-batches
+	message      []float32
+	profile      []KindTime // nil while not profiling
+
+	owner    *Machine   // whose parameters these are: itself, or the one that lends
+	changes  uint64     // how often the parameters changed
+	prepared uint64     // owner.changes when the prologue ran; 0 for never
+	last     MicroBatch // of the last backward pass
+
+	queue    *queue // nil where nothing runs beside the computation
+	reducing bool   // sums of gradients may have begun in the last backward pass
+	waited   Waited
 }
 
 // instruction is a step with its memory, of each slot.
@@ -44,7 +54,7 @@ type Param struct {
 	Value, Grad, M, V []float32
 }
 
-// New allocates a machine for p. Parameters are zero, to be filled through
+// New allocates a machine for p, which is to be closed. Parameters are zero, to be filled through
 // [Machine.Params]. c may be nil if p does not need one.
 func New(p *Program, c Comm) (*Machine, error) {
 	if p.opts.Borrow {
@@ -67,7 +77,7 @@ func newMachine(p *Program, c Comm, owner *Machine) (*Machine, error) {
 	if c == nil && p.needsComm() {
 		return nil, errors.New("exec: the program exchanges tensors with other ranks: give New a Comm")
 	}
-	m := &Machine{program: p, comm: c}
+	m := &Machine{program: p, comm: c, changes: 1}
 	var err error
 	if owner != nil {
 		if m.weights, err = owner.lend(p); err != nil {
@@ -75,12 +85,18 @@ func newMachine(p *Program, c Comm, owner *Machine) (*Machine, error) {
 		}
 	}
 	m.arena = p.backend.Alloc(p.layout.all)
-	if owner == nil {
+	if owner != nil {
+		m.owner = owner.owner
+	} else {
+		m.owner = m
 		for _, s := range p.shards {
 			m.weights = append(m.weights, m.region(regionParams, 0)[s.offset:][:s.size:s.size])
 		}
 	}
 	m.resolve()
+	if p.beside {
+		m.queue = newQueue(m, p.exchanges+2*len(p.buckets))
+	}
 	return m, nil
 }
 
@@ -114,8 +130,8 @@ func (m *Machine) resolve() {
 		}
 		return m.region(b.region, slot)[b.offset:][:b.size:b.size]
 	}
-	m.forward = bindAll(p, p.forward, at)
-	m.backward = bindAll(p, p.backward, at)
+	m.prologue, m.forward = bindAll(p, p.prologue, at), bindAll(p, p.forward, at)
+	m.backward, m.epilogue = bindAll(p, p.backward, at), bindAll(p, p.epilogue, at)
 	for slot := range p.opts.Slots {
 		inputs := map[string]Tensor{}
 		for name, v := range p.inputs {
@@ -220,7 +236,8 @@ func (m *Machine) Loss(slot int) float32 {
 	return m.loss[slot][0]
 }
 
-// Params are the shards, in the order of the stage.
+// Params are the shards, in the order of the stage. Who writes values after a
+// forward pass calls [Machine.ParamsChanged].
 func (m *Machine) Params() []Param {
 	var params []Param
 	for i, s := range m.program.shards {
@@ -238,8 +255,13 @@ func (m *Machine) part(r region, s *shard) []float32 {
 	return m.region(r, 0)[s.offset:][:s.size:s.size]
 }
 
-// Close frees the memory; views of it must not be used any more.
+// Close ends what still runs and frees the memory; views of it must not be used
+// any more.
 func (m *Machine) Close() {
+	if m.queue != nil {
+		m.queue.close()
+		m.queue = nil
+	}
 	m.program.backend.Free(m.arena)
 	m.arena = nil
 }

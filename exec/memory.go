@@ -30,6 +30,7 @@ func (c Class) String() string { return classNames[c] }
 
 var classOf = [regions]Class{
 	regionParams: Parameters, regionGrads: Gradients, regionFirst: OptimizerState, regionSecond: OptimizerState,
+	regionOnce: Parameters, regionSums: Gradients,
 	regionStates: Activations, regionSlots: Activations, regionWork: Workspace, regionStaging: Communication,
 }
 
@@ -158,7 +159,7 @@ func (p *Program) largestLayer() (layer int, bytes int64) {
 		kept[b.layer] += n
 	}
 	passing := map[int]int64{}
-	for _, s := range slices.Concat(p.forward, p.backward) {
+	for _, s := range p.steps() {
 		var alive int64
 		for _, b := range p.buffers {
 			if !p.keeps(b) && b.start <= s.pos && s.pos <= b.end {

@@ -14,6 +14,8 @@ const (
 	regionGrads
 	regionFirst // moments of AdamW
 	regionSecond
+	regionOnce // parameters as the prologue converts them
+	regionSums // gradients that the epilogue reads
 	regionStates
 	regionSlots
 	regionWork
@@ -43,7 +45,7 @@ func (b *buffer) overlaps(o *buffer) bool {
 // place gives each result a buffer: that of an operand where the kernel can
 // work in place and nothing reads the operand afterwards, else a new one.
 func (c *compiler) place() {
-	for _, s := range slices.Concat(c.forward, c.backward) {
+	for _, s := range c.steps() {
 		for k, v := range s.out {
 			if v.buf != nil {
 				continue
@@ -53,10 +55,11 @@ func (c *compiler) place() {
 			}
 			if v.buf == nil {
 				v.buf = c.buffer(v.tag, v.typ.Size())
-				v.buf.start = s.pos
+				v.buf.start = s.begins
 			}
 			v.buf.end = max(v.buf.end, v.last)
 		}
+		s.keep()
 		if s.scratch != nil {
 			s.scratch.start, s.scratch.end = s.pos, s.pos
 		}
@@ -132,9 +135,9 @@ func packBuffers(p *Program, l *layout) (slotSize, workSize int) {
 	var rest []*buffer
 	for _, b := range p.buffers {
 		switch {
-		case b.pinned && b.region == regionStates:
-			b.offset = l.size[regionStates]
-			l.size[regionStates] += aligned(b.size)
+		case b.pinned && slices.Contains([]region{regionOnce, regionSums, regionStates}, b.region):
+			b.offset = l.size[b.region]
+			l.size[b.region] += aligned(b.size)
 		case b.region == regionStaging:
 			l.size[regionStaging] = max(l.size[regionStaging], aligned(b.size))
 		case b.pinned && b.region == regionSlots, !b.pinned && b.start <= p.border && b.end >= p.border:

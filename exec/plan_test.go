@@ -147,10 +147,17 @@ func recomputing(t *testing.T, z exectest.Size) *graph.Stage {
 	for _, l := range model.Layers {
 		border[l.Out] = true
 	}
+	return recomputed(t, s, border)
+}
+
+// recomputed copies a differentiated stage so that its backward pass reads
+// blocks computed again from the border before them.
+func recomputed(t *testing.T, s *graph.Stage, border map[*G.Node]bool) *graph.Stage {
+	t.Helper()
 	c := copier{t: t, g: G.NewGraph(), border: border, first: map[*G.Node]*G.Node{}, again: map[*G.Node]*G.Node{}}
 	out := &graph.Stage{Graph: c.g, Logits: c.copy(s.Logits), Loss: c.copy(s.Loss)}
 	for _, p := range s.Params {
-		out.Params = append(out.Params, &graph.Shard{Param: p.Param, Parts: p.Parts, Node: c.copy(p.Node), Grad: c.copy(p.Grad)})
+		out.Params = append(out.Params, &graph.Shard{Param: p.Param, Parts: p.Parts, SumOver: p.SumOver, Node: c.copy(p.Node), Grad: c.copy(p.Grad)})
 	}
 	for _, in := range s.Inputs {
 		out.Inputs = append(out.Inputs, &graph.Input{Name: in.Name, Node: c.copy(in.Node)})

@@ -8,7 +8,8 @@ import (
 	"github.com/galvani-ml/galvani/graph"
 )
 
-// KindTime is what all instructions of one kind took in one pass.
+// KindTime is what all instructions of one kind took in one pass. Exchanges with
+// other ranks took as long as the computation waited for them.
 type KindTime struct {
 	Kind  string
 	Pass  graph.Pass
@@ -19,7 +20,7 @@ type KindTime struct {
 
 // Profile starts to measure instructions anew, or stops.
 func (m *Machine) Profile(on bool) {
-	m.profile = nil
+	m.profile, m.waited = nil, Waited{}
 	if !on {
 		return
 	}
@@ -34,4 +35,51 @@ func (m *Machine) Times() []KindTime {
 	times := slices.Clone(m.profile)
 	slices.SortStableFunc(times, func(a, b KindTime) int { return cmp.Compare(b.Time, a.Time) })
 	return times
+}
+
+// Waited is how long the computation waited for other ranks.
+type Waited struct {
+	Collectives time.Duration // sums of gradients and of the norm included
+	Receives    time.Duration // from other pipeline stages: the bubble, and the way
+	Sends       time.Duration
+}
+
+// Total is the sum.
+func (w Waited) Total() time.Duration { return w.Collectives + w.Receives + w.Sends }
+
+// Waited is what was measured since the profile began.
+func (m *Machine) Waited() Waited { return m.waited }
+
+// took notes what an instruction took.
+func (m *Machine) took(s *step, d time.Duration) {
+	if m.profile == nil {
+		return
+	}
+	m.profile[s.kind].Time += d
+	if s.exchange == nil {
+		return
+	}
+	switch m.program.kinds[s.kind].name {
+	case (graph.Recv{}).Kind():
+		m.waited.Receives += d
+	case (graph.Send{}).Kind():
+		m.waited.Sends += d
+	default:
+		m.waited.Collectives += d
+	}
+}
+
+// clock is the time, and since what passed from then on, while profiling.
+func (m *Machine) clock() (now time.Time) {
+	if m.profile != nil {
+		now = time.Now()
+	}
+	return now
+}
+
+func (m *Machine) since(start time.Time) time.Duration {
+	if m.profile == nil {
+		return 0
+	}
+	return time.Since(start)
 }

@@ -38,26 +38,38 @@ type Program struct {
 	backend Backend
 	opts    Options
 
-	forward, backward []*step
-	kinds             []kind
-	shards            []*shard // as in the stage
-	buckets           []bucket
-	inputs            map[string]*value
-	states            map[string]*value
-	ones              []*buffer // constants: gradients that the backward pass starts from
-	logits, loss      *value
-	buffers           []*buffer
-	layout            layout
-	border            int // position between the passes
+	// prologue runs before the first micro-batch of a step, epilogue after the
+	// last: what is tagged to run once.
+	prologue, forward, backward, epilogue []*step
+
+	kinds        []kind
+	shards       []*shard // as in the stage
+	buckets      []*bucket
+	inputs       map[string]*value
+	states       map[string]*value
+	ones         []*buffer // constants: gradients that the backward pass starts from
+	logits, loss *value
+	buffers      []*buffer
+	layout       layout
+	border       int  // position between the passes
+	exchanges    int  // instructions that may run beside the computation
+	beside       bool // the program is to do so
 }
 
 // shard is where a parameter's shard and what belongs to it lie.
 type shard struct {
 	*graph.Shard
-	value, grad *value
-	offset      int // in the parameters, the gradients and both moments
-	size        int
-	written     bool // some instruction already writes the gradient
+	value  *value
+	grad   *gradient // nil unless the program trains
+	offset int       // in the parameters, the gradients and both moments
+	size   int
+}
+
+// gradient is a value that sums over the micro-batches of a step: that of a
+// parameter, or what an operation of the epilogue reads.
+type gradient struct {
+	*value
+	written bool // some instruction already writes it
 }
 
 // Compile makes a program of stage for a back end. With o.Train the stage must
@@ -69,8 +81,8 @@ func Compile(stage *graph.Stage, b Backend, o Options) (*Program, error) {
 		return nil, errors.New("exec: a program that trains needs parameters of its own: Train and Borrow exclude each other")
 	}
 	for _, pass := range o.Disable {
-		if pass != Epilogue {
-			return nil, fmt.Errorf("exec: cannot disable the pass %q: there is %s", pass, Epilogue)
+		if !slices.Contains(allPasses, pass) {
+			return nil, fmt.Errorf("exec: cannot disable the pass %q: there are %s", pass, allPasses)
 		}
 	}
 	if err := o.Precision.check(); err != nil {
@@ -83,7 +95,9 @@ func Compile(stage *graph.Stage, b Backend, o Options) (*Program, error) {
 		},
 		leaves:  map[*G.Node]*value{},
 		results: map[*G.Node][]*value{},
-		sums:    map[ref][]*shard{},
+		sums:    map[ref][]*gradient{},
+		late:    map[*G.Node]bool{},
+		summed:  map[ref]*gradient{},
 	}
 	if err := c.addShards(); err != nil {
 		return nil, err
@@ -91,11 +105,12 @@ func Compile(stage *graph.Stage, b Backend, o Options) (*Program, error) {
 	if err := c.addPasses(); err != nil {
 		return nil, err
 	}
-	c.place()
-	c.layout = arrange(c.Program)
 	if o.Train {
 		c.buckets = makeBuckets(c.shards)
 	}
+	c.overlap()
+	c.place()
+	c.layout = arrange(c.Program)
 	return c.Program, nil
 }
 
@@ -107,10 +122,13 @@ type compiler struct {
 	pending map[*G.Node]bool // the operations of the pass that is being filled
 	leaves  map[*G.Node]*value
 	results map[*G.Node][]*value
-	sums    map[ref][]*shard // the gradients that a value is a term of
-	pos     int              // of the next instruction
-	layer   int              // of the operation that is being lowered
-	pass    *[]*step         // the pass that is being filled
+	sums    map[ref][]*gradient // the gradients that a value is a term of
+	late    map[*G.Node]bool    // the operations of the epilogue
+	summed  map[ref]*gradient   // sums over micro-batches that the epilogue reads in place of a value
+	pos     int                 // of the next instruction
+	layer   int                 // of the operation that is being lowered
+	settled []int               // positions at which exchanges that nothing reads have ended
+	pass    *[]*step            // the pass that is being filled
 }
 
 // addShards gives each parameter a place. Shards whose gradients are summed
@@ -125,7 +143,7 @@ func (c *compiler) addShards() error {
 		sh.value = c.pinned(regionParams, t, s.Param.Name, s.Param.Layer)
 		c.leaves[s.Node] = sh.value
 		if c.opts.Train {
-			sh.grad = c.pinned(regionGrads, t, s.Param.Name, s.Param.Layer)
+			sh.grad = &gradient{value: c.pinned(regionGrads, t, s.Param.Name, s.Param.Layer)}
 		}
 		c.shards = append(c.shards, sh)
 	}
@@ -149,6 +167,9 @@ func (c *compiler) addPasses() error {
 	}
 	c.uses, c.users = countUses(slices.Concat(roots, backward))
 	order := newOrderer()
+	if err := c.addPrologue(order, slices.Concat(roots, backward)); err != nil {
+		return err
+	}
 	for _, r := range roots {
 		order.visit(r)
 	}
@@ -165,12 +186,18 @@ func (c *compiler) addPasses() error {
 	if !c.opts.Train {
 		return nil
 	}
-	terms := c.addTerms()
+	if err := c.findLate(backward); err != nil {
+		return err
+	}
+	terms, late := c.addTerms()
 	if err := c.earlyTerms(terms); err != nil {
 		return err
 	}
 	order.backward(slices.Concat(terms, c.stage.SentGrads))
-	return c.lowerAll(order.take())
+	if err := c.lowerAll(order.take()); err != nil {
+		return err
+	}
+	return c.addEpilogue(late)
 }
 
 // finishForward moves new states to their place, and keeps what a caller reads
@@ -213,26 +240,15 @@ func (c *compiler) finishForward() error {
 }
 
 // addTerms notes which values are terms of which gradients and returns their
-// nodes. Gorgonia's sums that only join terms of one gradient vanish: each
-// term is added to the gradient where it is computed.
-func (c *compiler) addTerms() []*G.Node {
-	var terms []*G.Node
+// nodes, and apart those of the epilogue. Gorgonia's sums that only join terms
+// of one gradient vanish: each term is added to the gradient where it is
+// computed.
+func (c *compiler) addTerms() (terms, late []*G.Node) {
+	t := termFinder{c: c, seen: map[*G.Node]bool{}}
 	for _, s := range c.shards {
-		var add func(n *G.Node)
-		add = func(n *G.Node) {
-			r := refOf(n)
-			if graph.IsSum(r.node) && c.uses[r] == 1 {
-				for _, child := range graph.Children(r.node) {
-					add(child)
-				}
-				return
-			}
-			c.sums[r] = append(c.sums[r], s)
-			terms = append(terms, n)
-		}
-		add(s.Grad)
+		t.add(s.grad, s.Grad)
 	}
-	return terms
+	return t.terms, t.late
 }
 
 // earlyTerms adds those terms that exist before the backward pass starts.
@@ -257,12 +273,12 @@ func (c *compiler) earlyTerms(terms []*G.Node) error {
 
 // needsComm reports whether the program exchanges anything with other ranks.
 func (p *Program) needsComm() bool {
-	for _, s := range slices.Concat(p.forward, p.backward) {
+	for _, s := range p.steps() {
 		if s.exchange != nil {
 			return true
 		}
 	}
-	return slices.ContainsFunc(p.buckets, func(b bucket) bool { return len(b.groups) > 0 })
+	return slices.ContainsFunc(p.buckets, func(b *bucket) bool { return len(b.groups) > 0 })
 }
 
 // Stage is the stage that was compiled.

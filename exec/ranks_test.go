@@ -273,7 +273,7 @@ func TestPipeline(t *testing.T) {
 			}
 		}
 		for k := range micro {
-			if err := m.Backward(t.Context(), exec.MicroBatch{Slot: k, Index: k}, k == 0); err != nil {
+			if err := m.Backward(t.Context(), exec.MicroBatch{Slot: k, Index: k, Last: k == micro-1}, k == 0); err != nil {
 				return err
 			}
 		}

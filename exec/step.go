@@ -40,6 +40,7 @@ type step struct {
 	kernel  *Kernel // without Run where exchange is set
 	// exchange is a collective, a send or a receive.
 	exchange exchange
+	async
 }
 
 // kind is what profiles and listings tell instructions apart by.
@@ -65,6 +66,9 @@ func (c *compiler) buffer(tag graph.Tag, size int) *buffer {
 // value returns the value of n, which must have been lowered or be a leaf.
 func (c *compiler) value(n *G.Node) (*value, error) {
 	r := refOf(n)
+	if g := c.summed[r]; g != nil && c.pass == &c.epilogue {
+		return g.value, nil
+	}
 	if graph.IsLeaf(r.node) {
 		return c.leaf(r.node)
 	}
@@ -103,12 +107,23 @@ func (c *compiler) lowerAll(nodes []*G.Node) error {
 	for _, n := range nodes {
 		c.pending[n] = true
 	}
-	for _, n := range nodes {
-		if c.results[n] != nil {
-			continue // fused with an operation before it
+	for _, r := range c.schedule(nodes) {
+		if r.settle {
+			c.settled = append(c.settled, c.pos)
 		}
-		if err := c.lower(n); err != nil {
-			return err
+		if r.depth != nil {
+			if err := c.lowerJoined(r); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, n := range r.nodes {
+			if c.results[n] != nil {
+				continue // fused with an operation before it
+			}
+			if err := c.lower(n); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -136,12 +151,18 @@ func (c *compiler) lower(n *G.Node) error {
 		return &CompileError{Tag: call.Tag, Name: call.Spec.Kind(), Err: err}
 	}
 	c.add(s, call.Spec.Kind())
+	return c.addSums(n, call.Tag)
+}
+
+// addSums adds the results of n to the gradients that they are terms of and
+// were not written to.
+func (c *compiler) addSums(n *G.Node, tag graph.Tag) error {
 	for k, v := range c.results[n] {
-		r := ref{n, k}
-		if v == nil || c.sums[r] == nil || c.direct(s.kernel, r) {
+		sums := c.sums[ref{n, k}]
+		if v == nil || len(sums) == 1 && sums[0].value == v {
 			continue
 		}
-		if err := c.addTo(c.sums[r], call.Tag, v); err != nil {
+		if err := c.addTo(sums, tag, v); err != nil {
 			return err
 		}
 	}
@@ -221,7 +242,7 @@ func (c *compiler) addResults(n *G.Node, call Call, s *step) ([]*value, error) {
 	for k, t := range call.Out {
 		if r := (ref{n, k}); c.direct(s.kernel, r) {
 			sh := c.sums[r][0]
-			out[k], s.modes[k] = sh.grad, sh.mode()
+			out[k], s.modes[k] = sh.value, sh.mode()
 			continue
 		}
 		out[k] = &value{typ: t, tag: call.Tag, made: c.pos, last: c.pos}
@@ -239,24 +260,28 @@ func (c *compiler) addResults(n *G.Node, call Call, s *step) ([]*value, error) {
 }
 
 // direct reports whether the kernel can write a result straight to the one
-// gradient that it is for.
+// gradient that it is for. The epilogue runs once a step, so what writes first
+// there need not add.
 func (c *compiler) direct(k *Kernel, r ref) bool {
-	return len(c.sums[r]) == 1 && c.uses[r] == 1 && slices.Contains(k.Adds, r.k)
+	if len(c.sums[r]) != 1 || c.uses[r] != 1 {
+		return false
+	}
+	return slices.Contains(k.Adds, r.k) || c.pass == &c.epilogue && !c.sums[r][0].written
 }
 
-// mode is how the next instruction writes the shard's gradient.
-func (s *shard) mode() writeMode {
-	if s.written {
+// mode is how the next instruction writes the gradient.
+func (g *gradient) mode() writeMode {
+	if g.written {
 		return writeAdd
 	}
-	s.written = true
+	g.written = true
 	return writeFirst
 }
 
 // add appends s to the pass.
 func (c *compiler) add(s *step, name string) {
 	k := kind{name, graph.Forward}
-	if c.pass == &c.backward {
+	if c.pass == &c.backward || c.pass == &c.epilogue {
 		k.pass = graph.Backward
 	}
 	if s.kind = slices.Index(c.kinds, k); s.kind < 0 {
@@ -270,9 +295,9 @@ func (c *compiler) add(s *step, name string) {
 }
 
 // addTo adds v to gradients that its own instruction cannot write.
-func (c *compiler) addTo(shards []*shard, tag graph.Tag, v *value) error {
-	for _, s := range shards {
-		if err := c.assign(tag, s.grad, v, s.mode()); err != nil {
+func (c *compiler) addTo(sums []*gradient, tag graph.Tag, v *value) error {
+	for _, g := range sums {
+		if err := c.assign(tag, g.value, v, g.mode()); err != nil {
 			return err
 		}
 	}

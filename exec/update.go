@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math"
+
+	"github.com/galvani-ml/galvani/graph"
 )
 
 // AdamW holds the hyper-parameters of one step: Loshchilov and Hutter, Decoupled
@@ -28,15 +30,20 @@ const clipEps = 1e-6
 // squares and loss, each as a float32 and what it leaves of the float64.
 const messageSize = 4
 
-// Update ends a step: it sums the gradients over the ranks, clips them by their
+// Update ends a step: it runs what the step's gradients together need once, sums
+// the gradients over the ranks, clips them by their
 // norm, and updates the parameters. A gradient that is not finite gives a
 // [*NonFiniteError] on every rank and changes no parameter.
 func (m *Machine) Update(ctx context.Context, a AdamW) (Stats, error) {
 	if !m.program.opts.Train {
 		return Stats{}, fmt.Errorf("exec: the program has no gradients: compile it with Options.Train")
 	}
-	if err := m.sumGradients(ctx); err != nil {
-		return Stats{}, fmt.Errorf("exec: step %d: summing gradients: %w", a.Step, err)
+	err := m.run(ctx, m.epilogue, m.last, true)
+	if err == nil {
+		err = m.sumGradients(ctx)
+	}
+	if err = m.finish(ctx, err); err != nil {
+		return Stats{}, err
 	}
 	squares, loss, err := m.totals(ctx)
 	if err != nil {
@@ -50,6 +57,7 @@ func (m *Machine) Update(ctx context.Context, a AdamW) (Stats, error) {
 	if a.Clip > 0 {
 		scale = min(1, a.Clip/(stats.GradNorm+clipEps))
 	}
+	m.changes++
 	for i, s := range m.program.shards {
 		m.program.backend.AdamW(Param{
 			Shard: s.Shard, Value: m.weights[i], Grad: m.part(regionGrads, s),
@@ -59,20 +67,45 @@ func (m *Machine) Update(ctx context.Context, a AdamW) (Stats, error) {
 	return stats, nil
 }
 
-// sumGradients sums each bucket over its groups.
+// sumGradients sums each bucket over its groups, or starts to where that has not
+// begun.
 func (m *Machine) sumGradients(ctx context.Context) error {
-	grads := m.region(regionGrads, 0)
 	for _, b := range m.program.buckets {
-		for _, group := range b.groups {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if err := m.comm.AllReduce(ctx, group, b.name, grads[b.from:b.to]); err != nil {
-				return fmt.Errorf("%s: %w", b.name, err)
-			}
+		groups := b.groups
+		if m.reducing {
+			groups = groups[b.early:]
+		}
+		if m.queue != nil {
+			m.startBucket(ctx, b, groups)
+			continue
+		}
+		start := m.clock()
+		err := m.sumBucket(ctx, b, groups)
+		m.waited.Collectives += m.since(start)
+		if err != nil {
+			return bucketFailure(b, m.last, err)
 		}
 	}
 	return nil
+}
+
+// sumBucket sums a bucket over groups.
+func (m *Machine) sumBucket(ctx context.Context, b *bucket, groups []string) error {
+	grads := m.region(regionGrads, 0)
+	for _, group := range groups {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := m.comm.AllReduce(ctx, group, b.name, grads[b.from:b.to]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func bucketFailure(b *bucket, mb MicroBatch, err error) error {
+	tag := graph.Tag{Layer: b.shards[0].Param.Layer, Name: b.name, Pass: graph.Backward}
+	return &RunError{MicroBatch: mb, Tag: tag, Kind: (graph.AllReduce{}).Kind(), Err: err}
 }
 
 // totals sums the squares of all gradients, and the losses, over all ranks.
@@ -91,7 +124,10 @@ func (m *Machine) totals(ctx context.Context) (squares, loss float64, err error)
 	}
 	split(m.message[:2], squares)
 	split(m.message[2:], loss)
-	if err := m.comm.AllReduce(ctx, GroupWorld, "gradient norm and loss", m.message); err != nil {
+	start := m.clock()
+	err = m.comm.AllReduce(ctx, GroupWorld, "gradient norm and loss", m.message)
+	m.waited.Collectives += m.since(start)
+	if err != nil {
 		return 0, 0, err
 	}
 	return join(m.message[:2]), join(m.message[2:]), nil

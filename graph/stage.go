@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"strings"
 
 	G "gorgonia.org/gorgonia"
 )
@@ -34,9 +35,21 @@ type Shard struct {
 	// Parts is how the shard is cut out of the whole: along each dimension,
 	// part Index of Count.
 	Parts []Part
-	// SumOver names the axes over which the gradient is partial.
+	// SumOver names the axes over which the gradient is partial, and last the
+	// [TiedGroup] of a parameter that several stages hold.
 	SumOver []string
 }
+
+// tied begins the names of groups whose ranks run different stages.
+const tied = "tied."
+
+// TiedGroup names the group of the ranks that hold parameter number i of those
+// that several pipeline stages hold.
+func TiedGroup(i int) string { return fmt.Sprint(tied, i) }
+
+// AcrossStages reports whether the ranks of a group run different stages, so
+// that they do not reach an instruction together.
+func AcrossStages(group string) bool { return strings.HasPrefix(group, tied) }
 
 // Part is one of Count equal parts of a dimension.
 type Part struct{ Index, Count int }

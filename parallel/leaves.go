@@ -2,7 +2,6 @@ package parallel
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -22,7 +21,7 @@ func (w *walker) leaves(operations []*G.Node) error {
 		stages := w.stagesOf(layers)
 		group := ""
 		if len(stages) > 1 {
-			group = fmt.Sprintf("tied.%d", tied)
+			group = graph.TiedGroup(tied)
 			tied++
 		}
 		if err := w.param(p, layers, group); err != nil {

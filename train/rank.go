@@ -122,8 +122,8 @@ func (r *rank) fillParams() error {
 // step runs the schedule and the update of a step, counted from 0.
 func (r *rank) step(ctx context.Context, step int) (exec.Stats, error) {
 	first := true
-	for _, a := range r.part.Schedule {
-		mb := exec.MicroBatch{Slot: a.Slot, Step: step, Index: a.Micro}
+	for i, a := range r.part.Schedule {
+		mb := exec.MicroBatch{Slot: a.Slot, Step: step, Index: a.Micro, Last: i == len(r.part.Schedule)-1}
 		var err error
 		if a.Pass == graph.Forward {
 			if _, err = r.feeder.feed(r.machine, r.data.Fill, step, mb, r.spec.Config.Seed, true); err == nil {
