@@ -44,7 +44,13 @@ func (w *walker) cuts(v *value, s step) bool {
 // leafFor gives a leaf as an operation's layer takes it.
 func (w *walker) leafFor(v *value, tag graph.Tag) (*value, error) {
 	stage := w.stageOf[tag.Layer]
-	key := place{v, stage}
+	key := place{v: v, stage: stage, layer: -1}
+	if v.once != nil {
+		if key.once = v.once[tag.Layer]; key.once == graph.OnceNever {
+			key.layer = tag.Layer
+		}
+		tag.Once = key.once
+	}
 	f := w.fetched[key]
 	if f == nil {
 		f = &value{name: v.name, typ: v.typ, at: v.at, order: v.order, stage: stage}
@@ -87,7 +93,7 @@ func (w *walker) fetch(v *value, tag graph.Tag) (*value, error) {
 	if v.stage == stage {
 		return v, nil
 	}
-	key := place{v, stage}
+	key := place{v: v, stage: stage, layer: -1}
 	if f := w.fetched[key]; f != nil {
 		return f, nil
 	}

@@ -76,7 +76,7 @@ func (w *walker) stagesOf(layers []int) []int {
 // param places a parameter on the stages of the layers that use it; group names
 // the stages if they are several.
 func (w *walker) param(p *graph.Param, layers []int, group string) error {
-	v := &value{name: p.Name, typ: graph.TypeOf(p.Node), stage: leafStage}
+	v := &value{name: p.Name, typ: graph.TypeOf(p.Node), stage: leafStage, once: w.once}
 	v.at, v.used = w.holdings(p, layers)
 	v.order = splitOrder(v.at, v.used[layers[0]])
 	w.values[p.Node] = v

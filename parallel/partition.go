@@ -46,6 +46,9 @@ func Partition(m *graph.Model, p *Plan, rank int) (*Part, error) {
 	if err != nil {
 		return nil, err
 	}
+	for l, s := range p.LayerStrategies(FactsOf(m)) {
+		w.once[l] = s.once()
+	}
 	return w.partition(tables)
 }
 
@@ -132,7 +135,7 @@ func newWalker(m *graph.Model, p *Plan, rank int) (*walker, error) {
 	w := &walker{
 		model: m, part: part, stage: part.PipelineStage(), stageOf: p.stageOfLayer(FactsOf(m)),
 		values: map[*G.Node]*value{}, fetched: map[place]*value{}, converted: map[conversionKey]*value{},
-		edges: map[[2]int]int{}, names: map[string]int{},
+		edges: map[[2]int]int{}, names: map[string]int{}, once: make([]graph.Once, len(m.Layers)),
 	}
 	for i, a := range part.Mesh {
 		if i > 0 { // pp

@@ -20,6 +20,18 @@ func (p *Plan) tablesOf(f Facts) ([][]Table, error) {
 	return tables, nil
 }
 
+// once is how often the parameters of a layer are converted. Without ZeRO they
+// are where layers share one and hold it differently.
+func (s Strategy) once() graph.Once {
+	switch s.ZeRO {
+	case 3:
+		return graph.OnceNever
+	case 2:
+		return graph.OnceForward
+	}
+	return graph.OnceBoth
+}
+
 // table is what a strategy does with a layer on an axis of a role.
 func (s Strategy) table(r Role, f Facts, layer int) Table {
 	var t Table

@@ -16,6 +16,7 @@ type walker struct {
 	part    *Part
 	stage   int          // the rank's
 	stageOf []int        // by layer
+	once    []graph.Once // how often parameters are converted, by layer
 	axes    []graph.Axis // all but pp and those of one rank, outermost first
 	tables  [][]Table    // by axis and layer
 
@@ -33,7 +34,9 @@ type value struct {
 	at    Layout
 	used  []Layout // how operations of each layer take a leaf; nil for results
 	order []int    // of the axes that split a leaf; nil for results: natural
-	stage int      // where it is; leafStage for leaves, which every user holds
+	// once is how often a parameter is converted for each layer; nil for others.
+	once  []graph.Once
+	stage int // where it is; leafStage for leaves, which every user holds
 	node  *G.Node
 	// slicedFrom is the value of integers that this one was sliced from, without
 	// communication; nil for others.
@@ -42,10 +45,14 @@ type value struct {
 
 const leafStage = -1
 
-// place is a value on a stage.
+// place is a value on a stage. Leaves that are converted anew with every
+// micro-batch are so for each layer: what is gathered need not be kept from one
+// to the other.
 type place struct {
 	v     *value
 	stage int
+	layer int // of such a leaf; -1 for others
+	once  graph.Once
 }
 
 // conversionKey is a value after conversion on one axis.

@@ -140,9 +140,13 @@ func (r *rank) AllToAll(ctx context.Context, group, name string, dst, src []floa
 	return err
 }
 
-func (r *rank) Rotate(_ context.Context, group, name string, dst, src []float32, shift int) error {
-	from := ((r.me-shift)%r.n + r.n) % r.n
-	copy(dst, r.exchange(group, name, src)[from])
+func (r *rank) Rotate(ctx context.Context, group, name string, dst, src []float32, shift int) error {
+	all, index, err := r.exchange(ctx, group, name, src)
+	if err != nil {
+		return err
+	}
+	n := len(all)
+	copy(dst, all[((index-shift)%n+n)%n])
 	return nil
 }
 
