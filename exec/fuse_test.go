@@ -50,9 +50,14 @@ type outcome struct {
 }
 
 // steps trains for three steps of two micro-batches.
-func steps(t *testing.T, b exec.Backend, f build, z exectest.Size, o exec.Options) (r outcome) {
+func steps(t *testing.T, b exec.Backend, f build, z exectest.Size, o exec.Options) outcome {
 	t.Helper()
-	s := trainable(t, f, z)
+	return stepsOf(t, trainable(t, f, z), z, b, o)
+}
+
+// stepsOf trains a stage.
+func stepsOf(t *testing.T, s *graph.Stage, z exectest.Size, b exec.Backend, o exec.Options) (r outcome) {
+	t.Helper()
 	p := compile(t, s, b, o)
 	checkPlan(t, b, p)
 	forward, backward := p.Instructions()
