@@ -45,7 +45,9 @@ func newGalvani(w workload) (Runner, error) {
 
 // initialize makes the machine, and gives it its parameters and data.
 func (g *galvani) initialize(stage *graph.Stage) error {
-	program, err := exec.Compile(stage, g.backend, exec.Options{Train: true, Precision: exec.Precision(g.Precision)})
+	program, err := exec.Compile(stage, g.backend, exec.Options{
+		Train: true, Precision: exec.Precision(g.Precision), Disable: g.DisablePass, Enable: g.EnablePass,
+	})
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/models"
 )
 
@@ -23,6 +24,10 @@ type workload struct {
 	Update bool   `json:"update"` // take a step of AdamW after the backward pass
 	// Precision is that of matrix products; empty for float32.
 	Precision string `json:"precision,omitempty"`
+	// Passes of our compiler: which are left out, and which are done besides the
+	// usual ones.
+	DisablePass []exec.Pass `json:"disable_pass,omitempty"`
+	EnablePass  []exec.Pass `json:"enable_pass,omitempty"`
 }
 
 // The named workloads.
@@ -107,6 +112,12 @@ func (w workload) Name() string {
 	}
 	if w.Precision != "" {
 		name += "-" + w.Precision
+	}
+	for _, pass := range w.DisablePass {
+		name += "-no-" + string(pass)
+	}
+	for _, pass := range w.EnablePass {
+		name += "-" + string(pass)
 	}
 	return name
 }

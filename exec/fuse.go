@@ -9,14 +9,6 @@ import (
 	G "gorgonia.org/gorgonia"
 )
 
-// Pass names a rewriting of the program that [Compile] does. None changes a bit
-// of any result.
-type Pass string
-
-// Epilogue makes one instruction of two where the back end has a kernel for
-// both, as a product that applies the activation to its result.
-const Epilogue Pass = "epilogue"
-
 // ErrNotFused is what [Backend] returns for a [Fused] that it has no kernel
 // for: the two operations then stay apart.
 var ErrNotFused = errors.New("exec: no kernel for the two operations together")
@@ -61,7 +53,7 @@ func insert[T any](x []T, at int, v T) []T { return slices.Insert(slices.Clone(x
 // the user reads is there already.
 func (c *compiler) fuse(n *G.Node, first Call) (bool, error) {
 	result := ref{n, 0}
-	if slices.Contains(c.opts.Disable, Epilogue) || len(first.Out) != 1 || c.sums[result] != nil {
+	if !c.opts.does(Epilogue) || len(first.Out) != 1 || c.sums[result] != nil {
 		return false, nil
 	}
 	for _, user := range c.users[result] {

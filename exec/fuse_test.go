@@ -132,9 +132,11 @@ func TestFusionInEvaluation(t *testing.T) {
 }
 
 func TestUnknownPass(t *testing.T) {
-	_, err := exec.Compile(trainable(t, exectest.GPT, exectest.Small), backend(t, 1), exec.Options{Disable: []exec.Pass{"epilog"}})
-	if err == nil || !strings.Contains(err.Error(), `cannot disable the pass "epilog": there is epilogue`) {
-		t.Errorf("error %v", err)
+	for _, o := range []exec.Options{{Disable: []exec.Pass{"epilog"}}, {Enable: []exec.Pass{"epilog"}}} {
+		_, err := exec.Compile(trainable(t, exectest.GPT, exectest.Small), backend(t, 1), o)
+		if err == nil || !strings.Contains(err.Error(), `exec: there is no pass "epilog": the passes are recompute, epilogue, elementwise, inplace`) {
+			t.Errorf("error %v", err)
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package exec
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/galvani-ml/galvani/graph"
@@ -27,8 +26,8 @@ type Options struct {
 	// LossReplica says that another rank reports the same loss, so that this
 	// one must not.
 	LossReplica bool
-	// Disable turns passes off.
-	Disable []Pass
+	// Disable turns passes off, Enable on, where they are not on anyway.
+	Disable, Enable []Pass
 }
 
 // Program is a compiled stage. It is not changed by running, so several
@@ -68,15 +67,14 @@ func Compile(stage *graph.Stage, b Backend, o Options) (*Program, error) {
 	if o.Train && o.Borrow {
 		return nil, errors.New("exec: a program that trains needs parameters of its own: Train and Borrow exclude each other")
 	}
-	for _, pass := range o.Disable {
-		if pass != Epilogue {
-			return nil, fmt.Errorf("exec: cannot disable the pass %q: there is %s", pass, Epilogue)
-		}
+	if err := CheckPasses(slices.Concat(o.Disable, o.Enable)...); err != nil {
+		return nil, err
 	}
 	if err := o.Precision.check(); err != nil {
 		return nil, err
 	}
 	c := &compiler{
+		rewritten: stage,
 		Program: &Program{
 			stage: stage, backend: b, opts: o,
 			inputs: map[string]*value{}, states: map[string]*value{},
@@ -87,6 +85,12 @@ func Compile(stage *graph.Stage, b Backend, o Options) (*Program, error) {
 	}
 	if err := c.addShards(); err != nil {
 		return nil, err
+	}
+	if o.Train && o.does(Recompute) {
+		var err error
+		if c.rewritten, err = recompute(stage); err != nil {
+			return nil, err
+		}
 	}
 	if err := c.addPasses(); err != nil {
 		return nil, err
@@ -102,15 +106,16 @@ func Compile(stage *graph.Stage, b Backend, o Options) (*Program, error) {
 // compiler is a Program in the making.
 type compiler struct {
 	*Program
-	uses    map[ref]int
-	users   map[ref][]*G.Node
-	pending map[*G.Node]bool // the operations of the pass that is being filled
-	leaves  map[*G.Node]*value
-	results map[*G.Node][]*value
-	sums    map[ref][]*shard // the gradients that a value is a term of
-	pos     int              // of the next instruction
-	layer   int              // of the operation that is being lowered
-	pass    *[]*step         // the pass that is being filled
+	rewritten *graph.Stage // what is compiled: the stage, as passes over its graph left it
+	uses      map[ref]int
+	users     map[ref][]*G.Node
+	pending   map[*G.Node]bool // the operations of the pass that is being filled
+	leaves    map[*G.Node]*value
+	results   map[*G.Node][]*value
+	sums      map[ref][]*shard // the gradients that a value is a term of
+	pos       int              // of the next instruction
+	layer     int              // of the operation that is being lowered
+	pass      *[]*step         // the pass that is being filled
 }
 
 // addShards gives each parameter a place. Shards whose gradients are summed
@@ -143,7 +148,7 @@ func (c *compiler) addShards() error {
 
 // addPasses lowers the stage.
 func (c *compiler) addPasses() error {
-	roots, backward := c.stage.Roots()
+	roots, backward := c.rewritten.Roots()
 	if !c.opts.Train {
 		backward = nil
 	}
@@ -169,7 +174,7 @@ func (c *compiler) addPasses() error {
 	if err := c.earlyTerms(terms); err != nil {
 		return err
 	}
-	order.backward(slices.Concat(terms, c.stage.SentGrads))
+	order.backward(slices.Concat(terms, c.rewritten.SentGrads))
 	return c.lowerAll(order.take())
 }
 
@@ -217,7 +222,7 @@ func (c *compiler) finishForward() error {
 // term is added to the gradient where it is computed.
 func (c *compiler) addTerms() []*G.Node {
 	var terms []*G.Node
-	for _, s := range c.shards {
+	for i, s := range c.shards {
 		var add func(n *G.Node)
 		add = func(n *G.Node) {
 			r := refOf(n)
@@ -230,7 +235,7 @@ func (c *compiler) addTerms() []*G.Node {
 			c.sums[r] = append(c.sums[r], s)
 			terms = append(terms, n)
 		}
-		add(s.Grad)
+		add(c.rewritten.Params[i].Grad)
 	}
 	return terms
 }

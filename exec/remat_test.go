@@ -294,3 +294,54 @@ func sharded(z exectest.Size, axis graph.Axis) (*graph.Stage, error) {
 	}
 	return s, s.Differentiate()
 }
+
+// TestRecomputePass shows that the pass saves activations and norms, changes
+// no bit, and leaves the stage and checkpointed layers alone.
+func TestRecomputePass(t *testing.T) {
+	b := backend(t, 2)
+	z := exectest.Size{B: 2, T: 16, C: 32, H: 2, V: 8, Layers: 6, Dropout: 0.2}
+	usual := exec.Options{Train: true, Slots: 2}
+	again := exec.Options{Train: true, Slots: 2, Enable: []exec.Pass{exec.Recompute}}
+	for _, model := range models {
+		s := trainable(t, model.build, z)
+		want, got := stepsOf(t, s, z, b, usual), stepsOf(t, s, z, b, again)
+		for i := range want.tensors {
+			if !slices.Equal(want.tensors[i], got.tensors[i]) {
+				t.Errorf("%s: gradient or parameter %d differs", model.name, i)
+			}
+		}
+		if afterwards := stepsOf(t, s, z, b, usual); afterwards.instructions != want.instructions {
+			t.Errorf("%s: %d instructions, %d before the stage was compiled with the pass", model.name, afterwards.instructions, want.instructions)
+		}
+		// Of 16 units a block of GPT keeps, norms and GELU are 6; of 17 a block of BERT, whose
+		// residuals stay instead of its norms, also 6.
+		plain, less := compile(t, s, b, usual).Memory()[exec.Activations], compile(t, s, b, again).Memory()[exec.Activations]
+		if saved, want := plain-less, int64(4*2*6*z.Layers*z.B*z.T*z.C); saved < want*9/10 {
+			t.Errorf("%s: activations take %d bytes, %d less than without the pass, want %d less", model.name, less, saved, want)
+		}
+		checkpointed := rematerialize(t, s, s.Checkpointed(checkpointed(z.Layers, true)))
+		plain, less = compile(t, checkpointed, b, usual).Memory()[exec.Activations], compile(t, checkpointed, b, again).Memory()[exec.Activations]
+		if less > plain {
+			t.Errorf("%s: checkpointed layers take %d bytes, with the pass %d", model.name, plain, less)
+		}
+	}
+}
+
+// TestNoPasses trains with all passes turned off.
+func TestNoPasses(t *testing.T) {
+	b := backend(t, 2)
+	z := exectest.Size{B: 2, T: 7, C: 24, H: 3, V: 31, Layers: 2, Dropout: 0.2}
+	for _, model := range models {
+		s := trainable(t, model.build, z)
+		usual, none := exec.Options{Train: true, Slots: 2}, exec.Options{Train: true, Slots: 2, Disable: exec.Passes()}
+		want, got := stepsOf(t, s, z, b, usual), stepsOf(t, s, z, b, none)
+		for i := range want.tensors {
+			if !slices.Equal(want.tensors[i], got.tensors[i]) {
+				t.Errorf("%s: gradient or parameter %d differs", model.name, i)
+			}
+		}
+		if with, without := compile(t, s, b, usual).Memory().Total(), compile(t, s, b, none).Memory().Total(); with >= without {
+			t.Errorf("%s: %d bytes with the passes, %d without", model.name, with, without)
+		}
+	}
+}

@@ -14,14 +14,14 @@ import (
 // of them, else from what is kept. Copies carry [Tag].Recompute.
 //
 // It is called after Differentiate, and may be called again, with another
-// predicate. Backward operations that read a copy are built anew, so Grad of
+// predicate; what has a copy already is then read from it. Backward operations that read a copy are built anew, so Grad of
 // the Params and SentGrads change; what they replace stays in the graph,
 // unused. Leaves are always kept, and so is what was received and what updates
 // a state; nodes that compute nothing, side outputs and [Copy], go with their
 // operand. A copy of a collective is a collective: again must give the same
 // answer on all ranks.
 func (s *Stage) Rematerialize(again func(n *G.Node) bool) error {
-	r := &rematerializer{again: again, copies: map[*G.Node]*G.Node{}}
+	r := &rematerializer{again: again, earlier: s.copies, instead: map[*G.Node]*G.Node{}, copies: map[*G.Node]*G.Node{}}
 	for _, p := range s.Params {
 		if p.Grad == nil {
 			return fmt.Errorf("graph: rematerializing: %s has no gradient: differentiate the stage first", p.Param.Name)
@@ -36,26 +36,36 @@ func (s *Stage) Rematerialize(again func(n *G.Node) bool) error {
 	if r.err != nil {
 		return fmt.Errorf("graph: rematerializing: %w", r.err)
 	}
+	s.copies = r.copies
 	return nil
 }
 
-// rematerializer maps nodes to those that stand for them in the backward pass.
 type rematerializer struct {
-	again  func(n *G.Node) bool
-	copies map[*G.Node]*G.Node
-	err    error
+	again   func(n *G.Node) bool
+	earlier map[*G.Node]*G.Node // copies of operations, made by earlier calls
+	copies  map[*G.Node]*G.Node // and with those of this call
+	instead map[*G.Node]*G.Node // what the backward pass reads instead of a node
+	err     error
 }
 
-// read returns the node that the backward pass reads in place of n.
+// read returns the node that the backward pass reads instead of n.
 func (r *rematerializer) read(n *G.Node) *G.Node {
-	if c, ok := r.copies[n]; ok {
+	if c, ok := r.instead[n]; ok {
 		return c
 	}
 	c := n
-	if !IsLeaf(n) && (follows(n) || runsBackward(n) || r.again(n) && repeatable(n)) {
+	switch earlier := r.earlier[n]; {
+	case IsLeaf(n):
+	case earlier != nil:
+		c = r.read(earlier)
+		r.copies[n] = c
+	case follows(n) || runsBackward(n):
 		c = r.copy(n)
+	case r.again(n) && repeatable(n):
+		c = r.copy(n)
+		r.copies[n] = c
 	}
-	r.copies[n] = c
+	r.instead[n] = c
 	return c
 }
 

@@ -37,6 +37,7 @@ func compileRank(spec *Spec, rank int, b exec.Backend) (*parallel.Part, *exec.Pr
 		Slots: part.Slots, Train: true, Precision: exec.Precision(c.Precision),
 		Counted:     func(s *graph.Shard) bool { return part.Counted[s] },
 		LossReplica: lossReplica(part),
+		Disable:     c.DisablePass, Enable: c.EnablePass,
 	})
 	if err != nil {
 		return nil, nil, err
