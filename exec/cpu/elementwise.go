@@ -60,18 +60,25 @@ func assign(p *kernel.Pool, _ exec.Assign, _ exec.Call) (*exec.Kernel, error) {
 }
 
 func dropout(p *kernel.Pool, s graph.Dropout, c exec.Call) (*exec.Kernel, error) {
-	row := c.In[0].Size() / c.In[0].Shape[0]
+	args := draw(s, c.In[0])
 	return &exec.Kernel{InPlace: []int{0}, Run: func(a *exec.Args) error {
-		state := a.Ints[1]
-		kernel.Dropout(p, a.Out[0], a.In[0], kernel.DropoutArgs{
+		kernel.Dropout(p, a.Out[0], a.In[0], args(a.Ints[1]))
+		return nil
+	}}, nil
+}
+
+// draw gives what s draws for an operand of type x, from the random state.
+func draw(s graph.Dropout, x graph.Type) func(state []int32) kernel.DropoutArgs {
+	row := x.Size() / x.Shape[0]
+	return func(state []int32) kernel.DropoutArgs {
+		return kernel.DropoutArgs{
 			P:     s.P,
 			Seed:  uint64(uint32(state[0])) | uint64(uint32(state[1]))<<32,
 			Step:  uint32(state[2]),
 			Site:  uint32(s.Site),
 			First: uint64(uint32(state[3])) * uint64(row),
-		})
-		return nil
-	}}, nil
+		}
+	}
 }
 
 // slice copies this rank's part along a dimension.
