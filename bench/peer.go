@@ -91,6 +91,9 @@ func peersOf(o TrainOptions, w workload, python string) ([]peer, error) {
 	if len(w.DisablePass)+len(w.EnablePass) > 0 {
 		peers = append(peers, usual())
 	}
+	if len(names)+len(o.Commands) > 0 && !slices.Equal(names, []string{PeersNone}) && w.Dropout > 0 {
+		return nil, fmt.Errorf("bench: peers train without dropout: with it, measure none")
+	}
 	for _, name := range names {
 		switch {
 		case name == PeersNone:

@@ -24,6 +24,7 @@ type TrainOptions struct {
 	Steps       int           // a turn; default 3
 	Threads     int           // of each side; default as many as this process uses
 	Precision   string        // of our products by parameters, fp32 or bf16; default fp32
+	Dropout     float64       // probability, of our model alone: it meets no peers
 	DisablePass []exec.Pass   // passes of the compiler to leave out, measured beside the usual ones
 	EnablePass  []exec.Pass   // passes that are not usual
 	Profile     bool          // tell also where the time of our steps goes
@@ -64,6 +65,9 @@ func train(ctx context.Context, o TrainOptions, stdout io.Writer, workloads ...w
 	if err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
+	if o.Dropout < 0 || o.Dropout >= 1 {
+		return fmt.Errorf("bench: dropout %g: must be in [0, 1)", o.Dropout)
+	}
 	if err := exec.CheckPasses(slices.Concat(o.DisablePass, o.EnablePass)...); err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
@@ -84,7 +88,7 @@ func train(ctx context.Context, o TrainOptions, stdout io.Writer, workloads ...w
 		if precision == exec.BF16 {
 			w.Precision = o.Precision
 		}
-		w.DisablePass, w.EnablePass = o.DisablePass, o.EnablePass
+		w.Dropout, w.DisablePass, w.EnablePass = o.Dropout, o.DisablePass, o.EnablePass
 		peers, err := peersOf(o, w, python)
 		if err != nil {
 			return err
