@@ -246,6 +246,26 @@ func TestParameterGathers(t *testing.T) {
 	}
 }
 
+// TestRematerializeOrder shows that two ranks, and a model built again, run the
+// same instructions in the same order, collectives that run again among them.
+func TestRematerializeOrder(t *testing.T) {
+	b := backend(t, 1)
+	z := exectest.Size{B: 2, T: 5, C: 24, H: 2, V: 32, Layers: 3, Dropout: 0.1}
+	var listings []string
+	for _, rank := range []int{0, 1, 0} {
+		s, err := sharded(z, graph.Axis{Name: "dp", Size: 2, Rank: rank})
+		if err != nil {
+			t.Fatal(err)
+		}
+		layers := s.Checkpointed(checkpointed(z.Layers, false))
+		rematerialize(t, s, func(n *G.Node) bool { return layers(n) || graph.ParameterGather(n) })
+		listings = append(listings, compile(t, s, b, exec.Options{Train: true, Enable: []exec.Pass{exec.Recompute}}).Describe())
+	}
+	if listings[0] != listings[1] || listings[0] != listings[2] {
+		t.Error("the order differs")
+	}
+}
+
 // sharded is a differentiated GPT whose parameters are held in parts along
 // their first dimension, where that divides, and gathered where they are used.
 func sharded(z exectest.Size, axis graph.Axis) (*graph.Stage, error) {
