@@ -22,7 +22,7 @@ type galvani struct {
 }
 
 func newGalvani(w workload) (Runner, error) {
-	model, err := models.Build(w.config(), models.Options{Batch: w.Batch, Seq: w.Seq, Train: true})
+	model, err := models.Build(w.config(), models.Options{Batch: w.Batch, Seq: w.Seq, Dropout: w.Dropout, Train: true})
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,9 @@ func newGalvani(w workload) (Runner, error) {
 
 // initialize makes the machine, and gives it its parameters and data.
 func (g *galvani) initialize(stage *graph.Stage) error {
-	program, err := exec.Compile(stage, g.backend, exec.Options{Train: true, Precision: exec.Precision(g.Precision)})
+	program, err := exec.Compile(stage, g.backend, exec.Options{
+		Train: true, Precision: exec.Precision(g.Precision), Disable: g.DisablePass, Enable: g.EnablePass,
+	})
 	if err != nil {
 		return err
 	}
@@ -68,6 +70,9 @@ func (g *galvani) Planned() int64 { return g.machine.Program().Memory().Total() 
 // Step runs forward, backward and, if asked for, AdamW.
 func (g *galvani) Step() (float64, error) {
 	g.step++
+	if rng := g.machine.Input(0, graph.InputRNG).Ints; rng != nil {
+		copy(rng, []int32{seed, 0, int32(g.step), 0, 1})
+	}
 	ctx, mb := context.Background(), exec.MicroBatch{Step: g.step}
 	if err := g.machine.Forward(ctx, mb); err != nil {
 		return 0, err

@@ -62,6 +62,16 @@ func plain() peer {
 	}}
 }
 
+// usual is this program again, with the usual passes of the compiler.
+func usual() peer {
+	p := self(ours)
+	open := p.open
+	return peer{ours + "-usual", equal, func(ctx context.Context, o TrainOptions, w workload) (source, error) {
+		w.DisablePass, w.EnablePass = nil, nil
+		return open(ctx, o, w)
+	}}
+}
+
 // peersOf are the peers of a workload. python has torch, or is empty.
 func peersOf(o TrainOptions, w workload, python string) ([]peer, error) {
 	names := o.Peers
@@ -77,6 +87,12 @@ func peersOf(o TrainOptions, w workload, python string) ([]peer, error) {
 	var peers []peer
 	if w.Precision != "" {
 		peers = append(peers, plain())
+	}
+	if len(w.DisablePass)+len(w.EnablePass) > 0 {
+		peers = append(peers, usual())
+	}
+	if len(names)+len(o.Commands) > 0 && !slices.Equal(names, []string{PeersNone}) && w.Dropout > 0 {
+		return nil, fmt.Errorf("bench: peers train without dropout: with it, measure none")
 	}
 	for _, name := range names {
 		switch {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/galvani-ml/galvani/exec"
@@ -23,6 +24,9 @@ type TrainOptions struct {
 	Steps       int           // a turn; default 3
 	Threads     int           // of each side; default as many as this process uses
 	Precision   string        // of our products by parameters, fp32 or bf16; default fp32
+	Dropout     float64       // probability, of our model alone: it meets no peers
+	DisablePass []exec.Pass   // passes of the compiler to leave out, measured beside the usual ones
+	EnablePass  []exec.Pass   // passes that are not usual
 	Profile     bool          // tell also where the time of our steps goes
 	SVG         string        // file to write a chart to; empty for none
 	JSON        bool          // one JSON object a line instead of tables
@@ -61,6 +65,12 @@ func train(ctx context.Context, o TrainOptions, stdout io.Writer, workloads ...w
 	if err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
+	if o.Dropout < 0 || o.Dropout >= 1 {
+		return fmt.Errorf("bench: dropout %g: must be in [0, 1)", o.Dropout)
+	}
+	if err := exec.CheckPasses(slices.Concat(o.DisablePass, o.EnablePass)...); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
 	o.Rounds, o.Steps = cmp.Or(o.Rounds, 5), cmp.Or(o.Steps, 3)
 	o.Threads = cmp.Or(o.Threads, runtime.GOMAXPROCS(0))
 	o.PeerTimeout = cmp.Or(o.PeerTimeout, defaultTimeout)
@@ -78,6 +88,7 @@ func train(ctx context.Context, o TrainOptions, stdout io.Writer, workloads ...w
 		if precision == exec.BF16 {
 			w.Precision = o.Precision
 		}
+		w.Dropout, w.DisablePass, w.EnablePass = o.Dropout, o.DisablePass, o.EnablePass
 		peers, err := peersOf(o, w, python)
 		if err != nil {
 			return err

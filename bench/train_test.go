@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/galvani-ml/galvani/exec"
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 )
@@ -41,6 +42,37 @@ func TestTrain(t *testing.T) {
 		}
 		if runtime.GOOS == "linux" && (r.MemoryBytes <= 0 || r.MemoryOfPeers[theirs] <= 0) {
 			t.Errorf("memory %d, ratio %v", r.MemoryBytes, r.MemoryOfPeers)
+		}
+	}
+}
+
+// TestPasses measures passes beside the usual ones; all compute the same.
+func TestPasses(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	var out bytes.Buffer
+	o := TrainOptions{Rounds: 2, Steps: 2, Threads: 1, JSON: true, Peers: []string{PeersNone}, Dropout: 0.1,
+		DisablePass: []exec.Pass{exec.Epilogue, exec.InPlace}, EnablePass: []exec.Pass{exec.Recompute}}
+	if err := train(t.Context(), o, &out, tiny); err != nil {
+		t.Fatal(err)
+	}
+	var r Result
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		t.Fatal(err)
+	}
+	usual, ok := r.Theirs["galvani-usual"]
+	if !ok || usual.Loss != r.Side.Loss || r.Name != "step-gpt-L2-C16-H2-T8-B2-V13-dropout-0.1-no-epilogue-no-inplace-recompute" {
+		t.Errorf("%+v", r)
+	}
+	for _, c := range []struct {
+		o    TrainOptions
+		want string
+	}{
+		{TrainOptions{DisablePass: []exec.Pass{"epilog"}}, `there is no pass "epilog"`},
+		{TrainOptions{Dropout: 1}, "dropout 1: must be in [0, 1)"},
+		{TrainOptions{Dropout: 0.1}, "peers train without dropout"},
+	} {
+		if err := train(t.Context(), c.o, &out, tiny); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("error %v, want %q", err, c.want)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/models"
 )
 
@@ -23,6 +24,12 @@ type workload struct {
 	Update bool   `json:"update"` // take a step of AdamW after the backward pass
 	// Precision is that of matrix products; empty for float32.
 	Precision string `json:"precision,omitempty"`
+	// Dropout is its probability, on our side; no peer has any.
+	Dropout float64 `json:"dropout,omitempty"`
+	// Passes of our compiler: which are left out, and which are done besides the
+	// usual ones.
+	DisablePass []exec.Pass `json:"disable_pass,omitempty"`
+	EnablePass  []exec.Pass `json:"enable_pass,omitempty"`
 }
 
 // The named workloads.
@@ -107,6 +114,15 @@ func (w workload) Name() string {
 	}
 	if w.Precision != "" {
 		name += "-" + w.Precision
+	}
+	if w.Dropout > 0 {
+		name += fmt.Sprintf("-dropout-%g", w.Dropout)
+	}
+	for _, pass := range w.DisablePass {
+		name += "-no-" + string(pass)
+	}
+	for _, pass := range w.EnablePass {
+		name += "-" + string(pass)
 	}
 	return name
 }

@@ -50,7 +50,7 @@ func (c *compiler) overlap() {
 }
 
 // overlaps reports whether exchanges may run beside the computation.
-func (c *compiler) overlaps() bool { return !slices.Contains(c.opts.Disable, Overlap) }
+func (c *compiler) overlaps() bool { return c.opts.does(Overlap) }
 
 // planWaits says what waits for which exchange; those that nothing waits for end
 // with the pass, at position end.

@@ -17,11 +17,18 @@
 //
 // # Passes
 //
-// Where the back end has a kernel for an operation and one that reads its
-// result, both become one instruction: see [Fused]. A product so applies the
-// activation, adds the residual, or multiplies by the activation's slope while
-// its result is in cache. [Options] can turn this off; no bit of any result
+// Passes rewrite the program; [Options] turn each on or off. No bit of any result
 // changes.
+//
+//   - [Epilogue]: where the back end has a kernel for an operation and one that
+//     reads its result, both become one instruction, see [Fused]. A product so
+//     applies the activation, adds the residual, or multiplies by the activation's
+//     slope while its result is in cache.
+//   - [Elementwise]: a chain of elementwise operations becomes one instruction too.
+//   - [InPlace]: a result takes the memory of an operand that nothing reads any more.
+//   - [Recompute]: the backward pass computes activations and norms again. It saves
+//     memory and takes time, so it is off unless it is enabled. What else is
+//     computed again says the stage: [graph.Stage.Rematerialize].
 //
 // # Overlap
 //

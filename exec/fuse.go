@@ -9,26 +9,14 @@ import (
 	G "gorgonia.org/gorgonia"
 )
 
-// Pass names a rewriting of the program that [Compile] does. None changes a bit
-// of any result.
-type Pass string
-
-// Epilogue makes one instruction of two where the back end has a kernel for
-// both, as a product that applies the activation to its result.
-const Epilogue Pass = "epilogue"
-
-// Overlap lets exchanges with other ranks run beside the computation.
-const Overlap Pass = "overlap"
-
-var allPasses = []Pass{Epilogue, Overlap}
-
 // ErrNotFused is what [Backend] returns for a [Fused] that it has no kernel
-// for: the two operations then stay apart.
-var ErrNotFused = errors.New("exec: no kernel for the two operations together")
+// for: the operations then stay apart.
+var ErrNotFused = errors.New("exec: no kernel for the operations together")
 
 // Fused is an operation followed by one that reads its result. Its operands are
 // those of First, then the others of Then in their order. Its results are that
-// of Then and, where the [Call] has two, that of First.
+// of Then and, where the [Call] has two, that of First. In a chain of more than
+// two operations First is itself a Fused.
 type Fused struct {
 	First, Then graph.Spec
 	Operands    int // number of First's operands
@@ -53,7 +41,11 @@ func (f Fused) Infer(in []graph.Type) (graph.Type, []graph.Type, error) {
 
 // Eval does one after the other.
 func (f Fused) Eval(e *graph.Eval) error {
-	if err := f.First.Eval(&graph.Eval{In: e.In[:f.Operands], Out: e.Side[0], Name: e.Name}); err != nil {
+	first := &graph.Eval{In: e.In[:f.Operands], Out: e.Side[0], Name: e.Name}
+	if _, ok := f.First.(Fused); ok {
+		first.Side = []graph.Operand{{Type: e.Side[0].Type, Data: make([]float64, e.Side[0].Size())}}
+	}
+	if err := f.First.Eval(first); err != nil {
 		return err
 	}
 	return f.Then.Eval(&graph.Eval{In: insert(e.In[f.Operands:], f.Operand, e.Side[0]), Out: e.Out, Name: e.Name})
@@ -61,30 +53,71 @@ func (f Fused) Eval(e *graph.Eval) error {
 
 func insert[T any](x []T, at int, v T) []T { return slices.Insert(slices.Clone(x), at, v) }
 
-// fuse adds one instruction for n and a user of its result, where the back end
-// has one, and reports whether it did. It stands where n's would: what else
-// the user reads is there already.
+// elementwise reports whether each element of s's result depends on that
+// element of its operands alone.
+func elementwise(s graph.Spec) bool {
+	switch s := s.(type) {
+	case graph.Activation, graph.ActivationGrad, graph.Add, graph.Dropout:
+		return true
+	case Fused:
+		return elementwise(s.First) && elementwise(s.Then)
+	}
+	return false
+}
+
+// passOf is the pass that makes s.
+func passOf(s graph.Spec) Pass {
+	if elementwise(s) {
+		return Elementwise
+	}
+	return Epilogue
+}
+
+// fuse adds one instruction for n and operations that read its result, one
+// after the other, as far as the back end has one, and reports whether it did.
+// It stands where n's would: what else the others read is there already.
 func (c *compiler) fuse(n *G.Node, first Call) (bool, error) {
-	result := ref{n, 0}
-	if slices.Contains(c.opts.Disable, Epilogue) || len(first.Out) != 1 || c.sums[result] != nil {
+	chain, call := []*G.Node{n}, first
+	var s *step
+	for {
+		user, next, longer, err := c.extend(chain[len(chain)-1], call)
+		if err != nil {
+			return false, err
+		}
+		if user == nil {
+			break
+		}
+		chain, call, s = append(chain, user), next, longer
+	}
+	if s == nil {
 		return false, nil
 	}
+	return true, c.addFused(s, chain, call)
+}
+
+// extend finds a user of n's result that can be fused with call, which ends
+// with n, and the instruction of both. The user is nil if there is none.
+func (c *compiler) extend(n *G.Node, call Call) (user *G.Node, longer Call, s *step, err error) {
+	result := ref{n, 0}
+	if len(call.Out) != 1 || c.sums[result] != nil {
+		return nil, Call{}, nil, nil
+	}
 	for _, user := range c.users[result] {
-		call, ok := c.join(n, first, user)
-		if !ok {
+		longer, ok := c.join(n, call, user)
+		if !ok || !c.opts.does(passOf(longer.Spec)) {
 			continue
 		}
-		s := &step{tag: call.Tag}
-		err := c.bind(s, call)
+		s := &step{tag: longer.Tag}
+		err := c.bind(s, longer)
 		if errors.Is(err, ErrNotFused) {
 			continue
 		}
 		if err != nil {
-			return false, &CompileError{Tag: call.Tag, Name: call.Spec.Kind(), Err: err}
+			return nil, Call{}, nil, &CompileError{Tag: longer.Tag, Name: longer.Spec.Kind(), Err: err}
 		}
-		return true, c.addFused(s, n, user, call)
+		return user, longer, s, nil
 	}
-	return false, nil
+	return nil, Call{}, nil, nil
 }
 
 // join describes n and a user of its result as one operation, unless something
@@ -120,30 +153,29 @@ func (c *compiler) join(n *G.Node, first Call, user *G.Node) (Call, bool) {
 	return call, true
 }
 
-// addFused adds s, the instruction of n and its user.
-func (c *compiler) addFused(s *step, n, user *G.Node, call Call) (err error) {
+// addFused adds s, the instruction of a chain of operations.
+func (c *compiler) addFused(s *step, chain []*G.Node, call Call) error {
 	c.layer = call.Tag.Layer
-	if s.in, err = c.operands(n, call); err != nil {
-		return err
-	}
-	for _, operand := range graph.Children(user) {
-		if refOf(operand) == (ref{n, 0}) {
-			continue
+	for i, n := range chain {
+		for _, operand := range graph.Children(n) {
+			if i > 0 && refOf(operand) == (ref{chain[i-1], 0}) {
+				continue
+			}
+			v, err := c.value(operand)
+			if err != nil {
+				return err
+			}
+			v.last = max(v.last, c.pos)
+			s.in = append(s.in, v)
 		}
-		v, err := c.value(operand)
-		if err != nil {
-			return err
-		}
-		v.last = max(v.last, c.pos)
-		s.in = append(s.in, v)
+		c.results[n] = []*value{nil}
 	}
 	for _, t := range call.Out {
 		s.out = append(s.out, &value{typ: t, tag: call.Tag, made: c.pos, last: c.pos})
 	}
 	s.modes = make([]writeMode, len(s.out))
-	c.results[user], c.results[n] = s.out[:1], []*value{nil}
-	if len(s.out) > 1 {
-		c.results[n] = s.out[1:]
+	for k, v := range s.out {
+		c.results[chain[len(chain)-1-k]] = []*value{v}
 	}
 	c.add(s, call.Spec.Kind())
 	return nil

@@ -24,7 +24,7 @@ func TestFusionKeepsBits(t *testing.T) {
 			{B: 1, T: 40, C: 200, H: 2, V: 40, Layers: 1}, // 800 deep: two blocks
 		} {
 			t.Run(model.name, func(t *testing.T) {
-				plain := steps(t, b, model.build, z, exec.Options{Train: true, Slots: 2, Disable: []exec.Pass{exec.Epilogue}})
+				plain := steps(t, b, model.build, z, exec.Options{Train: true, Slots: 2, Disable: []exec.Pass{exec.Epilogue, exec.Elementwise}})
 				fused := steps(t, b, model.build, z, exec.Options{Train: true, Slots: 2})
 				if !slices.Equal(plain.stats, fused.stats) {
 					t.Errorf("stats %v, fused %v", plain.stats, fused.stats)
@@ -50,9 +50,14 @@ type outcome struct {
 }
 
 // steps trains for three steps of two micro-batches.
-func steps(t *testing.T, b exec.Backend, f build, z exectest.Size, o exec.Options) (r outcome) {
+func steps(t *testing.T, b exec.Backend, f build, z exectest.Size, o exec.Options) outcome {
 	t.Helper()
-	s := trainable(t, f, z)
+	return stepsOf(t, trainable(t, f, z), z, b, o)
+}
+
+// stepsOf trains a stage.
+func stepsOf(t *testing.T, s *graph.Stage, z exectest.Size, b exec.Backend, o exec.Options) (r outcome) {
+	t.Helper()
 	p := compile(t, s, b, o)
 	checkPlan(t, b, p)
 	forward, backward := p.Instructions()
@@ -89,18 +94,24 @@ func steps(t *testing.T, b exec.Backend, f build, z exectest.Size, o exec.Option
 
 // TestFusedInstructions counts what is fused: in GPT the activation and both
 // residual connections of a block, in its gradient the activation's; in BERT
-// also sums of the gradients of query, key and value.
+// also sums of the gradients of query, key and value. With dropout between
+// product and residual, these two are fused; in the gradient, where both branches
+// meet, with the dropout that comes next: of a block, but for the last one, and of the
+// embedding.
 func TestFusedInstructions(t *testing.T) {
 	b := backend(t, 1)
-	z := exectest.Size{B: 1, T: 2, C: 4, H: 1, V: 5, Layers: 2}
 	for _, c := range []struct {
-		name  string
-		build build
-		want  map[string]int
+		name    string
+		build   build
+		dropout float64
+		want    map[string]int
 	}{
-		{"GPT", exectest.GPT, map[string]int{"linear+activation": 2, "linear+add": 4, "linear_input_grad+activation_grad": 2}},
-		{"BERT", exectest.BERT, map[string]int{"linear+activation": 2, "linear+add": 4, "linear_input_grad+activation_grad": 2, "linear_input_grad+add": 8}},
+		{"GPT with dropout", exectest.GPT, 0.1, map[string]int{"linear+add": 0, "dropout+add": 4, "add+dropout": 4}},
+		{"BERT with dropout", exectest.BERT, 0.1, map[string]int{"linear+add": 0, "dropout+add": 4, "add+dropout": 0}},
+		{"GPT", exectest.GPT, 0, map[string]int{"linear+activation": 2, "linear+add": 4, "linear_input_grad+activation_grad": 2}},
+		{"BERT", exectest.BERT, 0, map[string]int{"linear+activation": 2, "linear+add": 4, "linear_input_grad+activation_grad": 2, "linear_input_grad+add": 8}},
 	} {
+		z := exectest.Size{B: 1, T: 2, C: 4, H: 1, V: 5, Layers: 2, Dropout: c.dropout}
 		text := compile(t, trainable(t, c.build, z), b, exec.Options{Train: true}).Describe()
 		for kind, want := range c.want {
 			if got := strings.Count(text, " "+kind+" "); got != want {
@@ -127,9 +138,11 @@ func TestFusionInEvaluation(t *testing.T) {
 }
 
 func TestUnknownPass(t *testing.T) {
-	_, err := exec.Compile(trainable(t, exectest.GPT, exectest.Small), backend(t, 1), exec.Options{Disable: []exec.Pass{"epilog"}})
-	if err == nil || !strings.Contains(err.Error(), `cannot disable the pass "epilog": there are [epilogue overlap]`) {
-		t.Errorf("error %v", err)
+	for _, o := range []exec.Options{{Disable: []exec.Pass{"epilog"}}, {Enable: []exec.Pass{"epilog"}}} {
+		_, err := exec.Compile(trainable(t, exectest.GPT, exectest.Small), backend(t, 1), o)
+		if err == nil || !strings.Contains(err.Error(), `exec: there is no pass "epilog": the passes are recompute, epilogue, elementwise, inplace, overlap`) {
+			t.Errorf("error %v", err)
+		}
 	}
 }
 
@@ -148,6 +161,16 @@ func TestFused(t *testing.T) {
 		Side: []graph.Operand{{Type: side[0], Data: make([]float64, 4)}},
 	}
 	if err := f.Eval(&e); err != nil || !slices.Equal(e.Out.Data, []float64{4, 5, 7, 9}) || !slices.Equal(e.Side[0].Data, []float64{3, 4, 6, 8}) {
+		t.Errorf("%v, %v, error %v", e.Out.Data, e.Side[0].Data, err)
+	}
+	// A chain: what is between the first two operations is nobody's result.
+	f = exec.Fused{First: f, Then: graph.Add{}, Operands: 3, Operand: 1}
+	in = append(in, in[2])
+	e.In = append(e.In, e.In[2])
+	if out, side, err = f.Infer(in); err != nil || f.Kind() != "linear+add+add" || out.Size() != 4 || len(side) != 1 {
+		t.Fatalf("%s gives %v and %v, error %v", f.Kind(), out, side, err)
+	}
+	if err := f.Eval(&e); err != nil || !slices.Equal(e.Out.Data, []float64{5, 6, 8, 10}) || !slices.Equal(e.Side[0].Data, []float64{4, 5, 7, 9}) {
 		t.Errorf("%v, %v, error %v", e.Out.Data, e.Side[0].Data, err)
 	}
 	if _, _, err := f.Infer(in[:1]); err == nil {

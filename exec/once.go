@@ -103,7 +103,7 @@ func (c *compiler) findLate(roots []*G.Node) error {
 			return &CompileError{Tag: op.Tag, Name: op.Spec.Kind(), Err: errors.New("it runs with every micro-batch but needs the result of an operation that runs once a step")}
 		}
 	}
-	for _, n := range c.stage.SentGrads {
+	for _, n := range c.rewritten.SentGrads {
 		if r := refOf(n).node; c.late[r] {
 			return &CompileError{Name: fmt.Sprint(r.Op()), Err: errors.New("a gradient that is sent with every micro-batch cannot run once a step")}
 		}

@@ -134,7 +134,10 @@ func TestPrefetch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := recomputed(t, z.Stage, z.border)
+	s := z.Stage
+	if err := s.Rematerialize(s.Checkpointed([]bool{false, true, true, true, false})); err != nil {
+		t.Fatal(err)
+	}
 	b := trace(backend(t, 1), func(c exec.Call) string { return c.Tag.String() })
 	before := map[string]string{}
 	for layer, next := range map[string]string{"layer 1 h.0.": "layer 2 h.1.", "layer 2 h.1.": "layer 3 h.2."} {
@@ -200,7 +203,10 @@ func TestGatheredMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := compile(t, recomputed(t, z.Stage, z.border), b, exec.Options{Train: true})
+		if err := z.Rematerialize(z.Checkpointed([]bool{1: true, 2: true, 3: true, 4: true, 5: true, 6: true, 7: false})); err != nil {
+			t.Fatal(err)
+		}
+		p := compile(t, z.Stage, b, exec.Options{Train: true})
 		checkPlan(t, b, p)
 		m := p.Memory()
 		return m[exec.Activations] + m[exec.Workspace], z.wholes

@@ -50,7 +50,7 @@ func (c *compiler) place() {
 			if v.buf != nil {
 				continue
 			}
-			if k == 0 {
+			if k == 0 && c.opts.does(InPlace) {
 				v.buf = reusable(s)
 			}
 			if v.buf == nil {

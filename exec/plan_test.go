@@ -13,7 +13,6 @@ import (
 	"github.com/galvani-ml/galvani/exec/internal/exectest"
 	"github.com/galvani-ml/galvani/graph"
 	"github.com/google/go-cmp/cmp"
-	G "gorgonia.org/gorgonia"
 	"pgregory.net/rapid"
 )
 
@@ -111,125 +110,6 @@ func TestMemory(t *testing.T) {
 	if got, most := one[exec.Activations], (int64(z.Layers)*kept+logits)*11/10+4*4*int64(z.B*z.T*z.C); got > most {
 		t.Errorf("activations take %d bytes, should be at most %d", got, most)
 	}
-}
-
-// TestRecompute shows that recomputing blocks for the backward pass saves
-// activations: the order must let it.
-func TestRecompute(t *testing.T) {
-	b := backend(t, 1)
-	z := exectest.Size{B: 2, T: 16, C: 32, H: 2, V: 8, Layers: 6}
-	transient := func(s *graph.Stage) int64 {
-		p := compile(t, s, b, exec.Options{Train: true})
-		checkPlan(t, b, p)
-		m := p.Memory()
-		return m[exec.Activations] + m[exec.Workspace] - b.Overhead()
-	}
-	plain := transient(trainable(t, exectest.GPT, z))
-	again := transient(recomputing(t, z))
-	if 10*again > 6*plain {
-		t.Errorf("with recomputation %d bytes, without %d", again, plain)
-	}
-}
-
-// recomputing builds a differentiated GPT whose backward pass reads blocks
-// computed again from their inputs.
-func recomputing(t *testing.T, z exectest.Size) *graph.Stage {
-	t.Helper()
-	model, err := exectest.GPT(z, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := graph.Whole(model)
-	if err := s.Differentiate(); err != nil {
-		t.Fatal(err)
-	}
-	border := map[*G.Node]bool{}
-	for _, l := range model.Layers {
-		border[l.Out] = true
-	}
-	return recomputed(t, s, border)
-}
-
-// recomputed copies a differentiated stage so that its backward pass reads
-// blocks computed again from the border before them.
-func recomputed(t *testing.T, s *graph.Stage, border map[*G.Node]bool) *graph.Stage {
-	t.Helper()
-	c := copier{t: t, g: G.NewGraph(), border: border, first: map[*G.Node]*G.Node{}, again: map[*G.Node]*G.Node{}}
-	out := &graph.Stage{Graph: c.g, Logits: c.copy(s.Logits), Loss: c.copy(s.Loss)}
-	for _, p := range s.Params {
-		out.Params = append(out.Params, &graph.Shard{Param: p.Param, Parts: p.Parts, SumOver: p.SumOver, Node: c.copy(p.Node), Grad: c.copy(p.Grad)})
-	}
-	for _, in := range s.Inputs {
-		out.Inputs = append(out.Inputs, &graph.Input{Name: in.Name, Node: c.copy(in.Node)})
-	}
-	for _, n := range s.Seeds {
-		out.Seeds = append(out.Seeds, c.copy(n))
-	}
-	return out
-}
-
-type copier struct {
-	t            *testing.T
-	g            *G.ExprGraph
-	border       map[*G.Node]bool
-	first, again map[*G.Node]*G.Node
-}
-
-// copy copies n once; backward operations get recomputed operands.
-func (c *copier) copy(n *G.Node) *G.Node {
-	if m, ok := c.first[n]; ok {
-		return m
-	}
-	tag, _ := graph.TagOf(n)
-	var in []*G.Node
-	for _, child := range graph.Children(n) {
-		childTag, _ := graph.TagOf(child)
-		if tag.Pass == graph.Backward && childTag.Pass == graph.Forward && tag.Layer > 0 && tag.Layer < 7 {
-			in = append(in, c.recompute(child))
-		} else {
-			in = append(in, c.copy(child))
-		}
-	}
-	c.first[n] = c.rebuild(n, tag, in)
-	return c.first[n]
-}
-
-func (c *copier) recompute(n *G.Node) *G.Node {
-	if graph.IsLeaf(n) || c.border[n] {
-		return c.copy(n)
-	}
-	if m, ok := c.again[n]; ok {
-		return m
-	}
-	var in []*G.Node
-	for _, child := range graph.Children(n) {
-		in = append(in, c.recompute(child))
-	}
-	tag, _ := graph.TagOf(n)
-	tag.Recompute = true
-	c.again[n] = c.rebuild(n, tag, in)
-	return c.again[n]
-}
-
-func (c *copier) rebuild(n *G.Node, tag graph.Tag, in []*G.Node) *G.Node {
-	var out *G.Node
-	var err error
-	switch op := graph.OpOf(n); {
-	case graph.IsLeaf(n):
-		out, err = graph.NewLeaf(c.g, n.Name(), graph.TypeOf(n))
-	case graph.IsSum(n):
-		out, err = G.Add(in[0], in[1])
-	default:
-		if s, ok := op.Spec.(graph.SideOutput); ok {
-			out, err = graph.Side(in[0], s.K)
-		} else {
-			out, err = graph.Apply(op.Spec, tag, in...)
-		}
-	}
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return out
 }
 
 func TestBudget(t *testing.T) {

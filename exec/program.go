@@ -2,7 +2,6 @@ package exec
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/galvani-ml/galvani/graph"
@@ -27,8 +26,8 @@ type Options struct {
 	// LossReplica says that another rank reports the same loss, so that this
 	// one must not.
 	LossReplica bool
-	// Disable turns passes off.
-	Disable []Pass
+	// Disable turns passes off, Enable on, where they are not on anyway.
+	Disable, Enable []Pass
 }
 
 // Program is a compiled stage. It is not changed by running, so several
@@ -80,15 +79,14 @@ func Compile(stage *graph.Stage, b Backend, o Options) (*Program, error) {
 	if o.Train && o.Borrow {
 		return nil, errors.New("exec: a program that trains needs parameters of its own: Train and Borrow exclude each other")
 	}
-	for _, pass := range o.Disable {
-		if !slices.Contains(allPasses, pass) {
-			return nil, fmt.Errorf("exec: cannot disable the pass %q: there are %s", pass, allPasses)
-		}
+	if err := CheckPasses(slices.Concat(o.Disable, o.Enable)...); err != nil {
+		return nil, err
 	}
 	if err := o.Precision.check(); err != nil {
 		return nil, err
 	}
 	c := &compiler{
+		rewritten: stage,
 		Program: &Program{
 			stage: stage, backend: b, opts: o,
 			inputs: map[string]*value{}, states: map[string]*value{},
@@ -101,6 +99,12 @@ func Compile(stage *graph.Stage, b Backend, o Options) (*Program, error) {
 	}
 	if err := c.addShards(); err != nil {
 		return nil, err
+	}
+	if o.Train && o.does(Recompute) {
+		var err error
+		if c.rewritten, err = recompute(stage); err != nil {
+			return nil, err
+		}
 	}
 	if err := c.addPasses(); err != nil {
 		return nil, err
@@ -117,18 +121,19 @@ func Compile(stage *graph.Stage, b Backend, o Options) (*Program, error) {
 // compiler is a Program in the making.
 type compiler struct {
 	*Program
-	uses    map[ref]int
-	users   map[ref][]*G.Node
-	pending map[*G.Node]bool // the operations of the pass that is being filled
-	leaves  map[*G.Node]*value
-	results map[*G.Node][]*value
-	sums    map[ref][]*gradient // the gradients that a value is a term of
-	late    map[*G.Node]bool    // the operations of the epilogue
-	summed  map[ref]*gradient   // sums over micro-batches that the epilogue reads in place of a value
-	pos     int                 // of the next instruction
-	layer   int                 // of the operation that is being lowered
-	settled []int               // positions at which exchanges that nothing reads have ended
-	pass    *[]*step            // the pass that is being filled
+	rewritten *graph.Stage // what is compiled: the stage, as passes over its graph left it
+	uses      map[ref]int
+	users     map[ref][]*G.Node
+	pending   map[*G.Node]bool // the operations of the pass that is being filled
+	leaves    map[*G.Node]*value
+	results   map[*G.Node][]*value
+	sums      map[ref][]*gradient // the gradients that a value is a term of
+	late      map[*G.Node]bool    // the operations of the epilogue
+	summed    map[ref]*gradient   // sums over micro-batches that the epilogue reads in place of a value
+	pos       int                 // of the next instruction
+	layer     int                 // of the operation that is being lowered
+	settled   []int               // positions at which exchanges that nothing reads have ended
+	pass      *[]*step            // the pass that is being filled
 }
 
 // addShards gives each parameter a place. Shards whose gradients are summed
@@ -161,7 +166,7 @@ func (c *compiler) addShards() error {
 
 // addPasses lowers the stage.
 func (c *compiler) addPasses() error {
-	roots, backward := c.stage.Roots()
+	roots, backward := c.rewritten.Roots()
 	if !c.opts.Train {
 		backward = nil
 	}
@@ -193,7 +198,7 @@ func (c *compiler) addPasses() error {
 	if err := c.earlyTerms(terms); err != nil {
 		return err
 	}
-	order.backward(slices.Concat(terms, c.stage.SentGrads))
+	order.backward(slices.Concat(terms, c.rewritten.SentGrads))
 	if err := c.lowerAll(order.take()); err != nil {
 		return err
 	}
@@ -245,8 +250,8 @@ func (c *compiler) finishForward() error {
 // computed.
 func (c *compiler) addTerms() (terms, late []*G.Node) {
 	t := termFinder{c: c, seen: map[*G.Node]bool{}}
-	for _, s := range c.shards {
-		t.add(s.grad, s.Grad)
+	for i, s := range c.shards {
+		t.add(s.grad, c.rewritten.Params[i].Grad)
 	}
 	return t.terms, t.late
 }

@@ -23,11 +23,17 @@ func (alone) Exchange(_ string, x graph.Operand) ([]graph.Operand, error) {
 // TestInPlace runs random graphs of operations that work in place, that are no
 // more than another name for a buffer, or that add to gradients, with values
 // used any number of times, and compares results and gradients with the TapeMachine's.
+// Half of the graphs compute some operations again for the backward pass.
 func TestInPlace(t *testing.T) {
 	b := backend(t, 1)
 	rapid.Check(t, func(t *rapid.T) {
 		s, data, roots := randomStage(t)
 		want := exectest.Reference(t, s.Graph, data, roots...)
+		if rapid.Bool().Draw(t, "rematerialize") {
+			if err := s.Rematerialize(atRandom(1)); err != nil {
+				t.Fatal(err)
+			}
+		}
 		p, err := exec.Compile(s, b, exec.Options{Train: true, Slots: 2})
 		if err != nil {
 			t.Fatal(err)

@@ -117,6 +117,9 @@ func (o *Op) SymDiff(in G.Nodes, out, dy *G.Node) (G.Nodes, error) {
 // element type found by Infer; the computation is in float64.
 func (o *Op) Do(vs ...G.Value) (G.Value, error) {
 	e := &Eval{Peers: o.peers, Name: o.Tag.Name, Out: Operand{o.out, make([]float64, o.out.Size())}}
+	if o.Tag.Recompute {
+		e.Name += " (recompute)"
+	}
 	for i, v := range vs {
 		data, err := toFloat64(v)
 		if err != nil {

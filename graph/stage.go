@@ -25,6 +25,8 @@ type Stage struct {
 	Seeds []*G.Node
 	// SentGrads are the tokens of the gradients sent back, after Differentiate.
 	SentGrads []*G.Node
+
+	copies map[*G.Node]*G.Node // what is computed again, and its copy
 }
 
 // Shard is a rank's part of a parameter.

@@ -222,7 +222,7 @@ func cut(x []float64, shape tensor.Shape, parts []graph.Part) []float64 {
 
 // runStep runs one step of a part by its schedule.
 func runStep(h *hub, p *Part, params, inputs map[string][]float64) (*outcome, error) {
-	if err := p.Stage.Differentiate(); err != nil {
+	if err := p.Differentiate(); err != nil {
 		return nil, err
 	}
 	var micro int

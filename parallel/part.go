@@ -1,6 +1,9 @@
 package parallel
 
-import "github.com/galvani-ml/galvani/graph"
+import (
+	"github.com/galvani-ml/galvani/graph"
+	G "gorgonia.org/gorgonia"
+)
 
 // Part is what one rank does of a plan.
 type Part struct {
@@ -28,7 +31,21 @@ type Part struct {
 	// parameter is counted once.
 	Counted map[*graph.Shard]bool
 
-	layers []string // names of the model's layers
+	layers     []string // names of the model's layers
+	checkpoint []bool   // of each layer, whether it is computed again
+}
+
+// Differentiate adds the backward pass to the stage. Layers that the plan
+// checkpoints, and parameters gathered with every micro-batch (ZeRO-3), are
+// computed or gathered again for it rather than kept.
+func (p *Part) Differentiate() error {
+	if err := p.Stage.Differentiate(); err != nil {
+		return err
+	}
+	checkpointed := p.Stage.Checkpointed(p.checkpoint)
+	return p.Stage.Rematerialize(func(n *G.Node) bool {
+		return checkpointed(n) || graph.ParameterGather(n) && graph.OpOf(n).Tag.Once == graph.OnceNever
+	})
 }
 
 // PipelineStage returns the rank's pipeline stage.

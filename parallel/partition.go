@@ -48,6 +48,7 @@ func Partition(m *graph.Model, p *Plan, rank int) (*Part, error) {
 	}
 	for l, s := range p.LayerStrategies(FactsOf(m)) {
 		w.once[l] = s.once()
+		w.part.checkpoint[l] = s.Checkpoint
 	}
 	return w.partition(tables)
 }
@@ -155,6 +156,7 @@ func newPart(m *graph.Model, p *Plan, rank int) *Part {
 	}
 	for _, l := range m.Layers {
 		part.layers = append(part.layers, l.Name)
+		part.checkpoint = append(part.checkpoint, false)
 	}
 	part.Schedule = p.Schedule.Actions(p.PP, part.PipelineStage(), p.Micro)
 	part.Slots = p.Schedule.Slots(p.PP, part.PipelineStage(), p.Micro)

@@ -274,7 +274,7 @@ func (w *walker) convertStep(v *value, s step, tag graph.Tag) (*value, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &value{name: fmt.Sprintf("%s@%s:%v", v.name, axis.Name, s.to), typ: v.typ, at: slices.Clone(v.at), stage: v.stage, node: v.node}
+	c := &value{name: w.unique(fmt.Sprintf("%s@%s:%v", v.name, axis.Name, s.to)), typ: v.typ, at: slices.Clone(v.at), stage: v.stage, node: v.node}
 	c.at[s.axis] = s.to
 	if _, err := c.at.local(c.typ, w.axes); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package train
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/galvani-ml/galvani/exec"
@@ -34,13 +35,15 @@ type Config struct {
 	Dropout     float64 `yaml:"dropout" default:"0" group:"Optimization" help:"Dropout of embeddings and residual branches."`
 	Seed        uint64  `yaml:"seed" default:"1" group:"Optimization" help:"Seed of initial values, data order, masking and dropout."`
 
-	Workers     int    `yaml:"workers,omitempty" group:"Parallelism" placeholder:"N" help:"Worker processes. Default: what the plan needs, 2 with --plan auto."`
-	Plan        string `yaml:"plan" default:"auto" group:"Parallelism" placeholder:"PLAN" help:"auto, a plan's JSON file, or its text, as 'pp=2 dp=2 micro=4 schedule=1f1b'. Default: ${default}."`
-	Memory      Size   `yaml:"memory,omitempty" group:"Parallelism" placeholder:"SIZE" help:"Memory a worker may use, as 200MiB. A plan that needs more is refused. Default: no limit."`
-	Precision   string `yaml:"precision" default:"fp32" enum:"fp32,bf16" group:"Parallelism" help:"Products by parameters: ${enum}. bf16 rounds what is multiplied and adds up in fp32; all else stays in fp32."`
-	Device      string `yaml:"device" default:"auto" enum:"auto,cpu,gpu" group:"Parallelism" help:"Device: ${enum}."`
-	Collectives string `yaml:"collectives" default:"auto" enum:"auto,nats,tcp,shm,nccl" group:"Parallelism" help:"What moves tensors between workers: ${enum}."`
-	NATS        string `yaml:"nats,omitempty" group:"Parallelism" placeholder:"URL" help:"External NATS server, as nats://host:4222. Default: embedded."`
+	Workers     int         `yaml:"workers,omitempty" group:"Parallelism" placeholder:"N" help:"Worker processes. Default: what the plan needs, 2 with --plan auto."`
+	Plan        string      `yaml:"plan" default:"auto" group:"Parallelism" placeholder:"PLAN" help:"auto, a plan's JSON file, or its text, as 'pp=2 dp=2 micro=4 schedule=1f1b'. Default: ${default}."`
+	Memory      Size        `yaml:"memory,omitempty" group:"Parallelism" placeholder:"SIZE" help:"Memory a worker may use, as 200MiB. A plan that needs more is refused. Default: no limit."`
+	Precision   string      `yaml:"precision" default:"fp32" enum:"fp32,bf16" group:"Parallelism" help:"Products by parameters: ${enum}. bf16 rounds what is multiplied and adds up in fp32; all else stays in fp32."`
+	DisablePass []exec.Pass `yaml:"disable-pass,omitempty" group:"Parallelism" placeholder:"PASS" help:"Passes of the compiler to leave out, of ${passes}. None changes a result's bits."`
+	EnablePass  []exec.Pass `yaml:"enable-pass,omitempty" group:"Parallelism" placeholder:"PASS" help:"Passes to do besides the usual ones, which are all but recompute: that saves memory and takes a little time."`
+	Device      string      `yaml:"device" default:"auto" enum:"auto,cpu,gpu" group:"Parallelism" help:"Device: ${enum}."`
+	Collectives string      `yaml:"collectives" default:"auto" enum:"auto,nats,tcp,shm,nccl" group:"Parallelism" help:"What moves tensors between workers: ${enum}."`
+	NATS        string      `yaml:"nats,omitempty" group:"Parallelism" placeholder:"URL" help:"External NATS server, as nats://host:4222. Default: embedded."`
 
 	Out       string `yaml:"out,omitempty" group:"Output" placeholder:"DIR" help:"Where checkpoints, metrics and the effective configuration go. Default: runs/MODEL-TIME."`
 	SaveEvery int    `yaml:"save-every,omitempty" group:"Output" placeholder:"STEPS" help:"Steps between checkpoints. Default: one, at the end."`
@@ -96,6 +99,8 @@ func (c *Config) Validate() error {
 	check(c.Labels == "" || c.DataOrder == "sequential", "--labels: needs --data-order sequential")
 	_, err := exec.ParsePrecision(c.Precision)
 	check(err == nil && c.Precision != "", "--precision %s: must be fp32 or bf16", c.Precision)
+	err = exec.CheckPasses(slices.Concat(c.DisablePass, c.EnablePass)...)
+	check(err == nil, "--disable-pass, --enable-pass: %v", err)
 	check(c.Device != "gpu", "--device gpu: this build has no GPU back end; use --device cpu")
 	check(c.Collectives == "auto" || c.Collectives == "nats", "--collectives %s: no such plugin is installed; use nats", c.Collectives)
 	return errors.Join(errs...)

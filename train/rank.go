@@ -30,13 +30,14 @@ func compileRank(spec *Spec, rank int, b exec.Backend) (*parallel.Part, *exec.Pr
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := part.Stage.Differentiate(); err != nil {
+	if err := part.Differentiate(); err != nil {
 		return nil, nil, err
 	}
 	program, err := exec.Compile(part.Stage, b, exec.Options{
 		Slots: part.Slots, Train: true, Precision: exec.Precision(c.Precision),
 		Counted:     func(s *graph.Shard) bool { return part.Counted[s] },
 		LossReplica: lossReplica(part),
+		Disable:     c.DisablePass, Enable: c.EnablePass,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -8,6 +8,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/galvani-ml/galvani/bench"
+	"github.com/galvani-ml/galvani/exec"
 )
 
 // benchCmd is `galvani bench`.
@@ -39,6 +40,9 @@ type benchTrainCmd struct {
 	Steps       int           `default:"3" help:"Steps a turn."`
 	Threads     int           `placeholder:"N" help:"Threads of each side. Default: one for each processor."`
 	Precision   string        `default:"fp32" enum:"fp32,bf16" help:"Of products by parameters: ${enum}. bf16 is measured beside fp32."`
+	Dropout     float64       `default:"0" help:"Dropout of embeddings and residual branches, where there are no peers."`
+	DisablePass []exec.Pass   `placeholder:"PASS" help:"Passes of the compiler to leave out, of ${passes}; measured beside the usual ones, which are all but recompute."`
+	EnablePass  []exec.Pass   `placeholder:"PASS" help:"Passes to do besides the usual ones."`
 	Profile     bool          `help:"Also tell where the milliseconds of a step of Galvani's go."`
 	SVG         string        `name:"svg" placeholder:"FILE" help:"Write a chart too."`
 	JSON        bool          `help:"Print one JSON object a line."`
@@ -48,7 +52,7 @@ type benchTrainCmd struct {
 func (c *benchTrainCmd) Run(ctx context.Context, s *streams) error {
 	o := bench.TrainOptions{
 		Workloads: c.Workload, PeerTimeout: c.PeerTimeout, Rounds: c.Rounds, Steps: c.Steps, Threads: c.Threads,
-		Precision: c.Precision, Profile: c.Profile, SVG: c.SVG, JSON: c.JSON, Log: s.errs,
+		Precision: c.Precision, Dropout: c.Dropout, DisablePass: c.DisablePass, EnablePass: c.EnablePass, Profile: c.Profile, SVG: c.SVG, JSON: c.JSON, Log: s.errs,
 	}
 	switch {
 	case c.Peers.value != "":

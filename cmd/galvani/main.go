@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/galvani-ml/galvani/bench"
+	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/train"
 )
@@ -86,6 +87,7 @@ func newParser(c *cli, out, errs io.Writer) (*kong.Kong, error) {
 		kong.Resolvers(configResolver{}),
 		kong.Vars{
 			"version": version(), "presets": strings.Join(models.Presets(), ", "), "workloads": strings.Join(bench.Workloads(), ", "),
+			"passes": exec.PassNames(),
 		},
 	)
 }

@@ -60,8 +60,8 @@ func (b *Backend) AdamW(p exec.Param, a exec.AdamW, gradScale float64, decay boo
 // Lower makes the kernel of an operation by the table.
 func (b *Backend) Lower(c exec.Call) (*exec.Kernel, error) {
 	lower := lookup(c.Spec.Kind())
-	if _, ok := c.Spec.(exec.Fused); ok && lower == nil {
-		return nil, exec.ErrNotFused
+	if f, ok := c.Spec.(exec.Fused); ok && lower == nil {
+		return chain(b.pool, f, c)
 	}
 	if lower == nil {
 		return nil, fmt.Errorf("no kernel on the CPU: there are %s; Register adds one", strings.Join(kinds(), ", "))
@@ -113,13 +113,23 @@ var (
 	}
 )
 
+// chained are the kinds of operations that become links of a chain.
+var chained = map[string]bool{"activation": true, "activation_grad": true, "add": true, "dropout": true}
+
+func chains(kind string) bool {
+	tableLock.RLock()
+	defer tableLock.RUnlock()
+	return chained[kind]
+}
+
 // Register sets the lowering of a kind of operation, in place of an earlier
-// one. It is meant to be called while a program starts. Pairs of operations
-// that the kind is one of are not fused any more, unless they are registered
-// after it.
+// one. It is meant to be called while a program starts. Pairs and chains of
+// operations that the kind is one of are not fused any more, unless they are
+// registered after it.
 func Register(kind string, lower LowerFunc) {
 	tableLock.Lock()
 	defer tableLock.Unlock()
+	delete(chained, kind)
 	for other := range table {
 		if slices.Contains(strings.Split(other, "+"), kind) {
 			delete(table, other)

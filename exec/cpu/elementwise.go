@@ -74,23 +74,34 @@ func assign(p *kernel.Pool, _ exec.Assign, _ exec.Call) (*exec.Kernel, error) {
 }
 
 func dropout(p *kernel.Pool, s graph.Dropout, c exec.Call) (*exec.Kernel, error) {
-	cut, first, row := cutOf(s, c.In[0].Shape)
+	args := draw(s, c.In[0])
 	return &exec.Kernel{InPlace: []int{0}, Run: func(a *exec.Args) error {
-		state := a.Ints[1]
-		if state[4] == 0 {
+		if a.Ints[1][4] == 0 {
 			copy(a.Out[0], a.In[0])
 			return nil
 		}
-		kernel.Dropout(p, a.Out[0], a.In[0], kernel.DropoutArgs{
+		kernel.Dropout(p, a.Out[0], a.In[0], args(a.Ints[1]))
+		return nil
+	}}, nil
+}
+
+// draw gives what s draws for an operand of type x, from the random state.
+func draw(s graph.Dropout, x graph.Type) func(state []int32) kernel.DropoutArgs {
+	cut, first, row := cutOf(s, x.Shape)
+	return func(state []int32) kernel.DropoutArgs {
+		args := kernel.DropoutArgs{
 			P:     s.P,
 			Seed:  uint64(uint32(state[0])) | uint64(uint32(state[1]))<<32,
 			Step:  uint32(state[2]),
 			Site:  uint32(s.Site),
 			First: uint64(uint32(state[3]))*row + first,
 			Cut:   cut,
-		})
-		return nil
-	}}, nil
+		}
+		if state[4] == 0 {
+			args.P = 0
+		}
+		return args
+	}
 }
 
 // cutOf is how what s drops lies in the whole micro-batch: its cut, the index of

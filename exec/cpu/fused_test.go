@@ -3,6 +3,7 @@ package cpu_test
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/galvani-ml/galvani/exec"
@@ -10,6 +11,7 @@ import (
 	"github.com/galvani-ml/galvani/exec/cpu/kernel"
 	"github.com/galvani-ml/galvani/exec/internal/exectest"
 	"github.com/galvani-ml/galvani/graph"
+	"gorgonia.org/tensor"
 	"pgregory.net/rapid"
 )
 
@@ -62,6 +64,12 @@ func compareFused(t *rapid.T, b *cpu.Backend, f exec.Fused, in []graph.Type, kee
 	e.Side = []graph.Operand{{Type: side[0], Data: make([]float64, out.Size())}}
 	r := rand.New(rand.NewPCG(1, rapid.Uint64().Draw(t, "seed")))
 	for _, typ := range in {
+		if typ.Dtype == tensor.Int32 {
+			args.In, args.Ints = append(args.In, nil), append(args.Ints, []int32{1, 2, 3, 4, 1})
+			e.In = append(e.In, graph.Operand{Type: typ, Data: []float64{1, 2, 3, 4, 1}})
+			continue
+		}
+		args.Ints = append(args.Ints, nil)
 		x, wide := make([]float32, typ.Size()), make([]float64, typ.Size())
 		for i := range x {
 			x[i] = float32(r.NormFloat64())
@@ -83,6 +91,35 @@ func compareFused(t *rapid.T, b *cpu.Backend, f exec.Fused, in []graph.Type, kee
 	}
 }
 
+// TestChain compares random chains of elementwise operations with their own
+// evaluation in float64.
+func TestChain(t *testing.T) {
+	b := backend(t, 2)
+	rapid.Check(t, func(t *rapid.T) {
+		x, state := f32(rapid.IntRange(1, 3).Draw(t, "rows"), rapid.IntRange(1, 3000).Draw(t, "cols")), i32(graph.RNGWords)
+		// through is the operand that the chain goes through, of all that there are.
+		next := func() (spec graph.Spec, through int, operands []graph.Type) {
+			function := rapid.SampledFrom([]graph.Function{graph.GELUTanh, graph.GELUErf, graph.SiLU}).Draw(t, "function")
+			switch rapid.IntRange(0, 3).Draw(t, "op") {
+			case 0:
+				return graph.Add{}, rapid.IntRange(0, 1).Draw(t, "operand"), []graph.Type{x, x}
+			case 1:
+				return graph.Activation{F: function}, 0, []graph.Type{x}
+			case 2:
+				return graph.ActivationGrad{F: function}, 1, []graph.Type{x, x}
+			}
+			return graph.Dropout{P: 0.25, Site: rapid.IntRange(0, 5).Draw(t, "site")}, 0, []graph.Type{x, state}
+		}
+		spec, _, in := next()
+		for range rapid.IntRange(1, 3).Draw(t, "more") {
+			then, through, operands := next()
+			spec = exec.Fused{First: spec, Then: then, Operands: len(in), Operand: through}
+			in = append(slices.Clone(in), slices.Delete(operands, through, through+1)...)
+		}
+		compareFused(t, b, spec.(exec.Fused), in, rapid.Bool().Draw(t, "keep"))
+	})
+}
+
 // single is an operation that is not the second of any pair.
 type single struct{ graph.Add }
 
@@ -96,8 +133,11 @@ func TestNotFused(t *testing.T) {
 		out  int
 	}{
 		{exec.Fused{First: linear, Then: single{}, Operands: 2}, 1},
-		{exec.Fused{First: graph.Add{}, Then: graph.Add{}, Operands: 2}, 1},
-		{exec.Fused{First: linear, Then: graph.Add{}, Operands: 2}, 2}, // the product is needed, too
+		{exec.Fused{First: graph.Add{}, Then: single{}, Operands: 2}, 1},
+		{exec.Fused{First: single{}, Then: graph.Add{}, Operands: 2}, 1},
+		{exec.Fused{First: graph.Add{}, Then: graph.Activation{F: "cube"}, Operands: 2}, 1},
+		{exec.Fused{First: graph.Add{}, Then: graph.ActivationGrad{F: graph.SiLU}, Operands: 2}, 1}, // the slope at the sum
+		{exec.Fused{First: linear, Then: graph.Add{}, Operands: 2}, 2},                              // the product is needed, too
 		{exec.Fused{First: linear, Then: graph.Activation{F: "cube"}, Operands: 2}, 1},
 		{exec.Fused{First: graph.LinearInputGrad(linear), Then: graph.ActivationGrad{F: graph.SiLU}, Operands: 2}, 1}, // the slope at the product
 	} {

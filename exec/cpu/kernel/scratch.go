@@ -62,6 +62,7 @@ type tasks struct {
 	columns  columnTask
 	embed    embedTask
 	dropout  dropoutTask
+	chain    chainTask
 	adamW    adamWTask
 	squares  squaresTask
 	peak     peakTask
