@@ -227,9 +227,9 @@ func TestFailedStepReplays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path, _, err := recordTiny(t, tinyModels()[0], tinyTokens(t), plan, 1, func(c *Config) { c.LR = 1e38 })
+	path, _, err := recordTiny(t, tinyModels()[0], tinyTokens(t), plan, 0, func(c *Config) { c.LR = 1e38 })
 	var nonFinite *exec.NonFiniteError
-	if !errors.As(err, &nonFinite) {
+	if !errors.As(err, &nonFinite) || !strings.Contains(err.Error(), "(recorded in "+path+")") {
 		t.Fatalf("error %v, want that of a gradient that is not finite", err)
 	}
 	r, err := Replay(t.Context(), path, ReplayOptions{})
