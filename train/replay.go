@@ -90,8 +90,12 @@ func (h *recordHead) validate() error {
 	if err != nil {
 		return err
 	}
+	model, err := models.Build(cfg, models.Options{Batch: 1, Seq: h.Spec.Config.Seq, Train: true})
+	if err != nil {
+		return err
+	}
 	size := h.Spec.Plan.Mesh().Size()
-	if err := h.Spec.Plan.Validate(parallel.Facts{Blocks: cfg.Layers()}, size, h.Spec.Config.Batch); err != nil {
+	if err := h.Spec.Plan.Validate(parallel.FactsOf(model), size, h.Spec.Config.Batch); err != nil {
 		return err
 	}
 	if h.Rank < 0 || h.Rank >= size {
