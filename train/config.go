@@ -51,6 +51,9 @@ type Config struct {
 	Resume    bool   `yaml:"-" group:"Output" help:"Continue from the newest checkpoint in --out, with its configuration where no flag says otherwise."`
 	Metrics   string `yaml:"metrics,omitempty" group:"Output" placeholder:"FILE.jsonl" help:"Metrics, one JSON object a step. Default: metrics.jsonl in --out."`
 	Sample    int    `yaml:"sample" default:"120" group:"Output" help:"Tokens to generate at the end; 0 for none."`
+
+	RecordStep int `yaml:"record-step,omitempty" group:"Output" placeholder:"N" help:"Record step N, counted as in the metrics, of one worker: all it depends on and all it gives, into record-step-N-rank-R.galvani in --out, for galvani replay."`
+	RecordRank int `yaml:"record-rank,omitempty" group:"Output" placeholder:"R" help:"Worker that records, from 0. Default: 0."`
 }
 
 // DataOrder is the order of the training windows.
@@ -94,6 +97,8 @@ func (c *Config) Validate() error {
 	check(c.Vocab >= 300, "--vocab %d: must be at least 300: 256 bytes and the special tokens", c.Vocab)
 	check(c.SaveEvery >= 0, "--save-every %d: must not be negative", c.SaveEvery)
 	check(c.EvalEvery >= 0, "--eval-every %d: must not be negative", c.EvalEvery)
+	check(c.RecordStep >= 0 && c.RecordStep <= max(c.Steps, 0), "--record-step %d: must be one of the run's %d steps, from 1", c.RecordStep, c.Steps)
+	check(c.RecordRank >= 0, "--record-rank %d: must not be negative", c.RecordRank)
 	check(c.Sample >= 0, "--sample %d: must not be negative", c.Sample)
 	check(!c.Resume || c.Out != "", "--resume: name the run to continue with --out DIR")
 	check(c.Labels == "" || c.DataOrder == "sequential", "--labels: needs --data-order sequential")

@@ -12,5 +12,8 @@
 // programs read it as it is. It does not depend on the plan: a job resumes
 // under any other.
 //
+// One step of one worker can be recorded, with all that it receives from
+// others; [Replay] takes it again in this process, and compares the bits.
+//
 // [Evaluate] and [Generate] run a checkpoint in this process.
 package train

@@ -203,6 +203,10 @@ func (j *job) stepped(r stepReport) error {
 	j.last = &m
 	j.result.Step, j.result.Loss, j.result.Tokens = m.Step, m.Loss, m.Tokens
 	j.progress.step(m)
+	if m.Step == j.spec.Config.RecordStep {
+		j.progress.fact("recorded", "step %d of worker %d; check it with: galvani replay %s", m.Step, j.spec.Config.RecordRank,
+			recordPath(j.spec.Out, m.Step, j.spec.Config.RecordRank))
+	}
 	return nil
 }
 

@@ -66,6 +66,8 @@ type rank struct {
 	data    *data.Dataset
 	feeder  *feeder
 	peak    int64
+
+	recorder *recorder // nil where this rank records no step
 }
 
 // newRank allocates the memory of a compiled part and fills its parameters.
@@ -73,6 +75,9 @@ func newRank(ctx context.Context, spec *Spec, number int, part *parallel.Part, p
 	r := &rank{spec: spec, number: number, part: part, comm: c}
 	if r.data, err = data.Open(ctx, spec.Data); err != nil {
 		return nil, err
+	}
+	if r.recorder = newRecorder(spec, number, c); r.recorder != nil {
+		c = r.recorder
 	}
 	if r.machine, err = exec.New(program, c); err != nil {
 		r.data.Close()
@@ -120,14 +125,27 @@ func (r *rank) fillParams() error {
 	return loadMoments(r.spec.Weights, r.machine.Params())
 }
 
-// step runs the schedule and the update of a step, counted from 0.
+// step takes a step, counted from 0, and records it where that is asked for.
 func (r *rank) step(ctx context.Context, step int) (exec.Stats, error) {
+	feed := func(mb exec.MicroBatch) error {
+		_, err := r.feeder.feed(r.machine, r.data.Fill, step, mb, r.spec.Config.Seed, true)
+		return err
+	}
+	if r.recorder.wants(step) {
+		return r.recorder.record(ctx, r, step, feed)
+	}
+	return r.take(ctx, step, feed)
+}
+
+// take runs the schedule and the update of a step, counted from 0. feed writes
+// the inputs of a micro-batch to its slot.
+func (r *rank) take(ctx context.Context, step int, feed func(exec.MicroBatch) error) (exec.Stats, error) {
 	first := true
 	for i, a := range r.part.Schedule {
 		mb := exec.MicroBatch{Slot: a.Slot, Step: step, Index: a.Micro, Last: i == len(r.part.Schedule)-1}
 		var err error
 		if a.Pass == graph.Forward {
-			if _, err = r.feeder.feed(r.machine, r.data.Fill, step, mb, r.spec.Config.Seed, true); err == nil {
+			if err = feed(mb); err == nil {
 				err = r.machine.Forward(ctx, mb)
 			}
 		} else {

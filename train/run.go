@@ -50,6 +50,7 @@ func Run(ctx context.Context, c Config, o Output) error {
 	if err != nil {
 		return err
 	}
+	spec.Version = o.Version
 	planned, err := planMemory(spec)
 	if err != nil {
 		return err

@@ -51,7 +51,7 @@ func newSetup(ctx context.Context, c Config, say func(name, format string, args 
 		}
 	}
 	for _, prepare := range []func(context.Context) error{
-		s.openModel, s.choosePlan, s.openTokenizer, s.sizeModel, s.openData,
+		s.openModel, s.choosePlan, s.checkRecord, s.openTokenizer, s.sizeModel, s.openData,
 	} {
 		if err := prepare(ctx); err != nil {
 			return nil, err

@@ -29,6 +29,7 @@ type Spec struct {
 	Moments bool   // Weights is a checkpoint: take the optimizer's state too
 	Out     string // the run's directory
 	Threads int    // of this worker
+	Version string // of Galvani
 }
 
 // Kinds of events that workers report.

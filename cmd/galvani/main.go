@@ -31,6 +31,7 @@ type cli struct {
 	Eval     evalCmd     `cmd:"" help:"Validation loss of a model on data."`
 	Generate generateCmd `cmd:"" help:"Text from a model."`
 	Convert  convertCmd  `cmd:"" help:"Hugging Face directory from a checkpoint, and back, with a check of the logits."`
+	Replay   replayCmd   `cmd:"" help:"One recorded step of one worker, run alone in this process, and its bits compared with those recorded."`
 	Bench    benchCmd    `cmd:"" help:"Benchmarks."`
 	Doctor   doctorCmd   `cmd:"" help:"What this machine has and lacks."`
 	Worker   workerCmd   `cmd:"" hidden:"" help:"One worker of a job; started by train."`

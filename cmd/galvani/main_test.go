@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"os"
 	"path/filepath"
@@ -58,6 +60,7 @@ func TestScripts(t *testing.T) {
 			"logits":   cmdLogits,
 			"truncate": cmdTruncate,
 			"garble":   cmdGarble,
+			"flip":     cmdFlip,
 			"tokens":   cmdTokens,
 		},
 	})
@@ -190,6 +193,28 @@ func cmdGarble(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	text[offset(ts, args[1], len(text))] ^= 0xff
 	ts.Check(os.WriteFile(path, text, 0o666))
+}
+
+// cmdFlip is `flip RECORD LABEL OFFSET`: it flips the lowest bit of a byte of a
+// section of a recorded step, and makes the section's checksum right again.
+func cmdFlip(ts *testscript.TestScript, _ bool, args []string) {
+	path, label := ts.MkAbs(args[0]), args[1]
+	text, err := os.ReadFile(path)
+	ts.Check(err)
+	const head = 4 + 8 // lengths of label and content
+	for at := bytes.IndexByte(text, '\n') + 1; at < len(text); {
+		name := at + head
+		content := name + int(binary.LittleEndian.Uint32(text[at:]))
+		end := content + int(binary.LittleEndian.Uint64(text[at+4:]))
+		if string(text[name:content]) == label {
+			text[content:end][offset(ts, args[2], end-content)] ^= 1
+			binary.LittleEndian.PutUint32(text[end:], crc32.Checksum(text[at:end], crc32.MakeTable(crc32.Castagnoli)))
+			ts.Check(os.WriteFile(path, text, 0o666))
+			return
+		}
+		at = end + 4
+	}
+	ts.Fatalf("%s has no section %q", path, label)
 }
 
 // cmdTokens is `tokens FILE ID...`: it writes a .bin of tokens.
