@@ -72,10 +72,10 @@ func saveParams(dir string, part *parallel.Part, params []exec.Param) (savedRepo
 	report.Weights = hf.ShardFile(weightsBase, stage, n)
 	report.States = hf.ShardFile(momentsBase, stage, n)
 	whole := stageParams(part)
-	return report, errors.Join(
-		weightTensors.write(filepath.Join(dir, report.Weights), whole, mine),
-		momentTensors.write(filepath.Join(dir, report.States), whole, mine),
-	)
+	if err := weightTensors.write(filepath.Join(dir, report.Weights), whole, mine); err != nil {
+		return savedReport{}, err
+	}
+	return report, momentTensors.write(filepath.Join(dir, report.States), whole, mine)
 }
 
 // stageParams are the parameters in the files of a rank's stage, the same for
