@@ -5,6 +5,7 @@ import (
 
 	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/data"
+	"github.com/galvani-ml/galvani/graph"
 	"github.com/galvani-ml/galvani/parallel"
 )
 
@@ -59,10 +60,11 @@ type valReport struct {
 	Loss float64
 }
 
-// savedReport lists the files a worker added to a checkpoint.
+// savedReport says what a worker added to a checkpoint.
 type savedReport struct {
 	Step            int
-	Weights, States string // file names; empty where the worker had nothing to save
+	Weights, States string                  // file names; empty where the worker had nothing to save
+	Parts           map[string][]graph.Part // of each parameter that it wrote, by name: which part
 }
 
 // doneReport ends a worker's part.

@@ -8,9 +8,9 @@
 // package models, whatever prefix the directory has. Other files of the
 // directory, as those of the tokenizer, are left alone.
 //
-// Writers take float32 and keep each bit. Every file is written whole beside
-// its place, flushed and renamed, so a reader sees the old file or the new one.
-// Several processes may write a part each by [WriteShard]; one of them then
-// joins the parts by [WriteIndex]. [OpenTensors] reads any set of tensors so
-// written, as the state of an optimizer.
+// Writers take float32 and keep each bit. Files are written whole beside their
+// place, flushed and renamed, so a reader sees the old file or the new one. The
+// exception is [SharedFile], which several processes write together, each the
+// elements it holds; [WriteIndex] then joins several of them. [OpenTensors]
+// reads any set of tensors so written, as the state of an optimizer.
 package hf

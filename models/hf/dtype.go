@@ -17,6 +17,10 @@ func readable(d safetensors.DType) bool {
 func decode(dst []float32, d safetensors.DType, src []byte) {
 	switch d {
 	case safetensors.F32:
+		if littleEndian {
+			copy(bytesOf(dst), src)
+			return
+		}
 		for i := range dst {
 			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
 		}

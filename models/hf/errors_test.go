@@ -98,11 +98,12 @@ func TestTruncated(t *testing.T) {
 // TestFailedWrite shows that a write that fails leaves the old file and
 // nothing beside it.
 func TestFailedWrite(t *testing.T) {
+	cfg := parse(t, gptConfig)
 	dir := t.TempDir()
 	path := filepath.Join(dir, "model.safetensors")
 	write(t, path, []byte("old"))
 	short := map[string]hf.Tensor{"short": {Shape: []int{2, 2}, Data: []float32{1}}}
-	err := hf.WriteShard(path, maps.All(short))
+	err := hf.Write(dir, cfg, maps.All(short))
 	const want = `tensor "short" has 1 elements, its shape [2 2] says 4`
 	if e := (*hf.FileError)(nil); !errors.As(err, &e) || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("%v, want %s", err, want)
@@ -114,24 +115,24 @@ func TestFailedWrite(t *testing.T) {
 			}
 		}
 	}
-	if err := hf.WriteShard(path, twice); err == nil {
+	if err := hf.Write(dir, cfg, twice); err == nil {
 		t.Error("two tensors of one name are written")
 	}
 	if err := hf.WriteIndex(dir, "model", "model.safetensors"); err == nil {
 		t.Error("an index of a broken file is written")
 	}
-	if err := hf.WriteShard(filepath.Join(dir, "none", "x"), maps.All(map[string]hf.Tensor{})); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("writing into no directory: %v", err)
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 || string(read(t, path)) != "old" {
+		t.Errorf("%v %v", entries, err)
 	}
-	blocked := filepath.Join(dir, "blocked") // a directory cannot be renamed over
-	if err := os.Mkdir(blocked, 0o755); err != nil {
+	blocked := t.TempDir()
+	if err := os.Mkdir(filepath.Join(blocked, "model.safetensors"), 0o755); err != nil { // cannot be renamed over
 		t.Fatal(err)
 	}
-	if err := hf.WriteShard(blocked, maps.All(map[string]hf.Tensor{})); err == nil {
+	if err := hf.Write(blocked, cfg, maps.All(map[string]hf.Tensor{})); err == nil {
 		t.Error("a directory is replaced by a file")
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 2 || string(read(t, path)) != "old" {
-		t.Errorf("%v %v", entries, err)
+	if err := hf.Write(filepath.Join(path, "none"), cfg, maps.All(map[string]hf.Tensor{})); err == nil {
+		t.Error("a directory is made below a file")
 	}
 }

@@ -99,9 +99,7 @@ func TestSharded(t *testing.T) {
 	stages := slices.Collect(slices.Chunk(names(all), 6))
 	for i, stage := range stages {
 		file := hf.ShardFile("model", i, len(stages))
-		if err := hf.WriteShard(filepath.Join(dir, file), pick(all, stage...)); err != nil {
-			t.Fatal(err)
-		}
+		writeWhole(t, filepath.Join(dir, file), maps.Collect(pick(all, stage...)))
 		files = append(files, file)
 	}
 	if err := hf.WriteIndex(dir, "model", files...); err != nil {
@@ -157,9 +155,7 @@ func checkShards(t *testing.T, d *hf.Dir, p *graph.Param, dim int, whole []float
 func TestOptimizerState(t *testing.T) {
 	dir := t.TempDir()
 	all := map[string]hf.Tensor{"w.m": {Shape: []int{2, 2}, Data: []float32{1, 2, 3, 4}}, "w.v": {Data: []float32{5}}}
-	if err := hf.WriteShard(filepath.Join(dir, hf.ShardFile("optimizer", 0, 1)), maps.All(all)); err != nil {
-		t.Fatal(err)
-	}
+	writeWhole(t, filepath.Join(dir, hf.ShardFile("optimizer", 0, 1)), all)
 	if err := hf.WriteIndex(dir, "optimizer", "optimizer-00001-of-00001.safetensors"); err != nil {
 		t.Fatal(err)
 	}

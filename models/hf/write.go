@@ -29,7 +29,7 @@ func Write(dir string, cfg models.Config, tensors iter.Seq2[string, Tensor]) err
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fileError(dir, err)
 	}
-	if err := WriteShard(filepath.Join(dir, "model.safetensors"), tensors); err != nil {
+	if err := writeTensors(filepath.Join(dir, "model.safetensors"), tensors); err != nil {
 		return err
 	}
 	return WriteConfig(dir, cfg)
@@ -40,9 +40,9 @@ func WriteConfig(dir string, cfg models.Config) error {
 	return writeJSON(filepath.Join(dir, "config.json"), cfg)
 }
 
-// WriteShard writes tensors as float32 into one safetensors file. Their names
+// writeTensors writes tensors as float32 into one safetensors file. Their names
 // and data are used until it returns.
-func WriteShard(path string, tensors iter.Seq2[string, Tensor]) error {
+func writeTensors(path string, tensors iter.Seq2[string, Tensor]) error {
 	views := map[string]view{}
 	for name, t := range tensors {
 		if _, ok := views[name]; ok {
@@ -57,18 +57,16 @@ func WriteShard(path string, tensors iter.Seq2[string, Tensor]) error {
 		}
 		views[name] = view{t}
 	}
-	// transformers refuses files that do not name their framework.
-	metadata := map[string]string{"format": "pt"}
 	err := atomicfile.WriteStream(path, func(w io.Writer) error { return safetensors.SerializeToWriter(views, metadata, w) })
 	return fileError(path, err)
 }
 
-// ShardFile names the part i, from 0, of n parts: "model-00001-of-00004.safetensors".
+// ShardFile names the file i, from 0, of n files: "model-00001-of-00004.safetensors".
 func ShardFile(base string, i, n int) string {
 	return fmt.Sprintf("%s-%05d-of-%05d.safetensors", base, i+1, n)
 }
 
-// WriteIndex joins files of dir, written by WriteShard, into one set of
+// WriteIndex joins files of dir, as written by [SharedFile], into one set of
 // tensors by writing base.safetensors.index.json. It reads their headers, so
 // the index is true. A file base.safetensors, which readers would prefer to
 // the index, is removed.
