@@ -140,8 +140,8 @@ func (s RingAttention) Wrt(n int) []bool {
 	return wrt
 }
 
-// Grad passes keys and values around again. The sum of their gradients goes
-// with them, and once more, to where they belong.
+// Grad passes keys and values around again. The sum of their gradients follows
+// them, while the next block is computed, and once more, to where they belong.
 func (s RingAttention) Grad(g *Gradient) []*G.Node {
 	b := &ringBuilder{tag: g.tag, ring: s, in: g.In[2:], err: g.err}
 	b.tag.Name += ".grad"
@@ -152,20 +152,23 @@ func (s RingAttention) Grad(g *Gradient) []*G.Node {
 		if step > 0 {
 			dkv = b.apply(fmt.Sprint("dkv.", step), Rotate{s.Axis, 1}, dkv)
 			kv = b.apply(fmt.Sprint("kv.", step), Rotate{s.Axis, 1}, kv)
-			operands = []*G.Node{dkv, dq}
+			operands = []*G.Node{dq}
 		}
 		operands = append(operands, g.In[0], g.In[1], g.Dy)
 		block := AttentionBlockGrad(s.block(step, g.In[0].Shape()[1]))
-		dkv = b.apply(fmt.Sprint("block.", step), block, b.operands(operands, kv)...)
-		dq = b.side(dkv, 0)
+		dq = b.apply(fmt.Sprint("block.", step), block, b.operands(operands, kv)...)
+		own := b.side(dq, 0)
+		if step == 0 {
+			dkv = own
+		} else {
+			dkv = b.apply(fmt.Sprint("sum.", step), Add{}, dkv, own)
+		}
 	}
 	dkv = b.apply(fmt.Sprint("dkv.", s.Axis.Size), Rotate{s.Axis, 1}, dkv)
 	grads := make([]*G.Node, len(g.In))
-	if s.Attention.Packed {
-		grads[2] = b.apply("", JoinKVGrad{Packed: true}, dkv, dq)
-	} else {
-		grads[2], grads[3] = dq, b.apply("", JoinKVGrad{}, dkv)
-		grads[4] = b.side(grads[3], 0)
+	grads[2] = b.apply("", JoinKVGrad{Packed: s.Attention.Packed}, dkv, dq)
+	if !s.Attention.Packed {
+		grads[3], grads[4] = b.side(grads[2], 0), b.side(grads[2], 1)
 	}
 	g.err = b.err
 	return grads
@@ -217,26 +220,31 @@ func (s JoinKV) Eval(e *Eval) error {
 	return nil
 }
 
-// JoinKVGrad takes the gradient of kv apart: dkv [B, T, 2, H, D] to dk with side
-// output dv. With Packed it takes dkv and dq [B, T, H, D] to dqkv.
+// JoinKVGrad takes dkv [B, T, 2, H, D] apart, and puts dq beside: dkv and dq to
+// dq with side outputs dk and dv, or with Packed to dqkv. That dq comes from it
+// too has the blocks' dkv added up as they come, where they would all wait for
+// the last.
 type JoinKVGrad struct{ Packed bool }
 
 // Kind is "join_kv_grad".
 func (JoinKVGrad) Kind() string { return "join_kv_grad" }
 
-// Infer gives the type of dk and dv, or of dqkv.
+// Infer gives the types of dq, dk and dv, or of dqkv.
 func (s JoinKVGrad) Infer(in []Type) (Type, []Type, error) {
 	dkv := in[0].Shape
 	if s.Packed {
 		return in[0].like(dkv[0], dkv[1], 3, dkv[3], dkv[4]), nil, nil
 	}
 	dk := in[0].like(dkv[0], dkv[1], dkv[3], dkv[4])
-	return dk, []Type{dk}, nil
+	return in[1], []Type{dk, dk}, nil
 }
 
 // Eval copies token by token.
 func (s JoinKVGrad) Eval(e *Eval) error {
-	width := e.Out.Cols(2)
+	width := e.In[0].Cols(2)
+	if !s.Packed {
+		copy(e.Out.Data, e.In[1].Data)
+	}
 	for t := range e.In[0].Rows(3) {
 		dkv := e.In[0].Data[2*t*width:][:2*width]
 		if s.Packed {
@@ -244,8 +252,8 @@ func (s JoinKVGrad) Eval(e *Eval) error {
 			copy(e.Out.Data[(3*t+1)*width:], dkv)
 			continue
 		}
-		copy(e.Out.Data[t*width:], dkv[:width])
-		copy(e.Side[0].Data[t*width:], dkv[width:])
+		copy(e.Side[0].Data[t*width:], dkv[:width])
+		copy(e.Side[1].Data[t*width:], dkv[width:])
 	}
 	return nil
 }
@@ -401,20 +409,20 @@ func logDenominator(x []float64) float64 {
 }
 
 // AttentionBlockGrad is what a block has in the gradient of attention. Operands:
-// unless First, the sums of the blocks before, dkv [B, U, 2, H, D] and dq
-// [B, T, H, D]; out and lse of all blocks, dy, and AttentionBlock's operands from
-// q on. Results: dkv, and as side output dq.
+// unless First, the sum dq [B, T, H, D] of the blocks before; out and lse of all
+// blocks, dy, and AttentionBlock's operands from q on. Results: dq, and as side
+// output the block's dkv [B, U, 2, H, D].
 type AttentionBlockGrad AttentionBlock
 
 // Kind is "attention_block_grad".
 func (AttentionBlockGrad) Kind() string { return "attention_block_grad" }
 
-// Infer gives the types of kv and q.
+// Infer gives the types of q and kv.
 func (s AttentionBlockGrad) Infer(in []Type) (Type, []Type, error) {
 	if !s.First {
-		in = in[2:]
+		in = in[1:]
 	}
-	return in[4], []Type{in[0]}, nil
+	return in[0], []Type{in[4]}, nil
 }
 
 // Eval computes what AttentionGrad does, for the keys of the block.
@@ -422,14 +430,13 @@ func (s AttentionBlockGrad) Eval(e *Eval) error {
 	in := e.In
 	if !s.First {
 		copy(e.Out.Data, in[0].Data)
-		copy(e.Side[0].Data, in[1].Data)
-		in = in[2:]
+		in = in[1:]
 	}
 	x := AttentionBlock(s).split(in[3:])
 	token := func(data []float64) heads { return heads{data, x.T, x.H * x.D, 0, x.D} }
-	out, dy, dq := token(in[0].Data), token(in[2].Data), token(e.Side[0].Data)
+	out, dy, dq := token(in[0].Data), token(in[2].Data), token(e.Out.Data)
 	dk, dv := x.k, x.v
-	dk.data, dv.data = e.Out.Data, e.Out.Data
+	dk.data, dv.data = e.Side[0].Data, e.Side[0].Data
 	for i := range x.B * x.H * x.T {
 		b, h, t := i/(x.H*x.T), i/x.T%x.H, i%x.T
 		delta := dot(dy.at(b, t, h), out.at(b, t, h))

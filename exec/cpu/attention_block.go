@@ -92,10 +92,10 @@ func attentionBlock(p *kernel.Pool, s graph.AttentionBlock, c exec.Call) (*exec.
 	return k, nil
 }
 
-// attentionBlockGrad adds a block's part of the gradients to those of the
-// blocks before.
+// attentionBlockGrad adds a block's part of the queries' gradients to that of
+// the blocks before, and gives the gradients of its keys and values.
 func attentionBlockGrad(p *kernel.Pool, grad graph.AttentionBlockGrad, c exec.Call) (*exec.Kernel, error) {
-	s, first := graph.AttentionBlock(grad), 2
+	s, first := graph.AttentionBlock(grad), 1
 	if s.First {
 		first = 0
 	}
@@ -104,15 +104,15 @@ func attentionBlockGrad(p *kernel.Pool, grad graph.AttentionBlockGrad, c exec.Ca
 		return nil, err
 	}
 	k := &exec.Kernel{FLOPs: 5 * blockFLOPs(shape), Run: func(a *exec.Args) error {
-		dkv, dq := a.Out[0], a.Out[1]
+		dq, dkv := a.Out[0], a.Out[1]
 		if !s.First {
-			copy(dkv, a.In[0])
-			copy(dq, a.In[1])
+			copy(dq, a.In[0]) // costs nothing where they are the same memory
 			if !seen {
+				clear(dkv)
 				return nil
 			}
 		}
-		args := kernel.AttentionGradArgs{AttentionArgs: shape, Add: !s.First}
+		args := kernel.AttentionGradArgs{AttentionArgs: shape, AddDQ: !s.First}
 		plain := func(x []float32) kernel.Heads { return kernel.PlainHeads(x, args.Queries, args.Heads, args.Dim) }
 		blockOperands(s, &args.AttentionArgs, a, first+3)
 		args.Out, args.LSE, args.DOut = plain(a.In[first]), a.In[first+1], plain(a.In[first+2])
@@ -145,7 +145,7 @@ func joinKV(_ *kernel.Pool, s graph.JoinKV, c exec.Call) (*exec.Kernel, error) {
 
 // joinKVGrad takes the gradients of keys and values apart.
 func joinKVGrad(_ *kernel.Pool, s graph.JoinKVGrad, c exec.Call) (*exec.Kernel, error) {
-	width := c.Out[0].Cols(2)
+	width := c.In[0].Cols(2)
 	if s.Packed {
 		return &exec.Kernel{Run: func(a *exec.Args) error {
 			copyColumns(a.Out[0][width:], 3*width, a.In[0], 2*width, 2*width)
@@ -153,9 +153,10 @@ func joinKVGrad(_ *kernel.Pool, s graph.JoinKVGrad, c exec.Call) (*exec.Kernel, 
 			return nil
 		}}, nil
 	}
-	return &exec.Kernel{Run: func(a *exec.Args) error {
-		copyColumns(a.Out[0], width, a.In[0], 2*width, width)
-		copyColumns(a.Out[1], width, a.In[0][width:], 2*width, width)
+	return &exec.Kernel{InPlace: []int{1}, Run: func(a *exec.Args) error {
+		copy(a.Out[0], a.In[1]) // costs nothing where they are the same memory
+		copyColumns(a.Out[1], width, a.In[0], 2*width, width)
+		copyColumns(a.Out[2], width, a.In[0][width:], 2*width, width)
 		return nil
 	}}, nil
 }

@@ -78,7 +78,7 @@ type AttentionGradArgs struct {
 	AttentionArgs
 	DOut       Heads
 	DQ, DK, DV Heads // results
-	Add        bool  // results are added to what is there
+	AddDQ      bool  // DQ is added to what is there
 }
 
 // Check tells whether the shapes fit together and the slices hold them, by a

@@ -52,14 +52,8 @@ func (t *attentionGradTask) run(worker, lo, hi int) {
 
 // keys adds up dk and dv of a block of keys, and its share of dq.
 func (t *attentionGradTask) keys(g *gradTile, keys int) {
-	dk, dv := t.DK.from(g.b, g.k0, g.kv), t.DV.from(g.b, g.k0, g.kv)
-	if t.Add {
-		t.in.rowScale(g.dk, t.Dim, dk, t.DK.Token, t.Dim, ones[:keys])
-		t.in.rowScale(g.dv, t.Dim, dv, t.DV.Token, t.Dim, ones[:keys])
-	} else {
-		clear(g.dk[:keys*t.Dim])
-		clear(g.dv[:keys*t.Dim])
-	}
+	clear(g.dk[:keys*t.Dim])
+	clear(g.dv[:keys*t.Dim])
 	group := t.Heads / t.KVHeads
 	for g.h = g.kv * group; g.h < (g.kv+1)*group; g.h++ {
 		for g.q0 = 0; g.q0 < t.Queries; g.q0 += tileQ {
@@ -68,15 +62,15 @@ func (t *attentionGradTask) keys(g *gradTile, keys int) {
 			t.tile(g, min(keys, t.visible(g.q0+g.n)-g.k0))
 		}
 	}
-	t.in.rowScale(dk, t.DK.Token, g.dk, t.Dim, t.Dim, ones[:keys])
-	t.in.rowScale(dv, t.DV.Token, g.dv, t.Dim, t.Dim, ones[:keys])
+	t.in.rowScale(t.DK.from(g.b, g.k0, g.kv), t.DK.Token, g.dk, t.Dim, t.Dim, ones[:keys])
+	t.in.rowScale(t.DV.from(g.b, g.k0, g.kv), t.DV.Token, g.dv, t.Dim, t.Dim, ones[:keys])
 }
 
 // tile does a tile of queries against the first keys of a block.
 func (t *attentionGradTask) tile(g *gradTile, keys int) {
 	dq := t.DQ.from(g.b, g.q0, g.h)
 	if keys <= 0 { // above the diagonal
-		for i := 0; g.k0 == 0 && !t.Add && i < g.n; i++ {
+		for i := 0; g.k0 == 0 && !t.AddDQ && i < g.n; i++ {
 			clear(dq[i*t.DQ.Token:][:t.Dim])
 		}
 		return
@@ -89,7 +83,7 @@ func (t *attentionGradTask) tile(g *gradTile, keys int) {
 	t.slopes(g, v, keys)
 	t.perKey(t.in, g.dv, g.s, dout, t.DOut.Token, g.q0, g.n, g.k0, keys)
 	t.perKey(t.in, g.dk, g.d, q, t.Q.Token, g.q0, g.n, g.k0, keys)
-	t.perQuery(t.in, dq, t.DQ.Token, g.d, k, t.K.Token, g.q0, g.n, g.k0, keys, t.Add || g.k0 > 0)
+	t.perQuery(t.in, dq, t.DQ.Token, g.d, k, t.K.Token, g.q0, g.n, g.k0, keys, t.AddDQ || g.k0 > 0)
 }
 
 // slopes sets s to the probabilities, and d to the gradients of the scores.
