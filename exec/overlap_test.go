@@ -3,6 +3,7 @@ package exec_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -431,5 +432,67 @@ func TestOverlapNoAllocation(t *testing.T) {
 		if w := m.Waited(); w.Collectives <= 0 || w.Total() != w.Collectives {
 			t.Errorf("once %d: waited %+v", once, w)
 		}
+	}
+}
+
+func (g gate) Rotate(ctx context.Context, _, name string, dst, src []float32, _ int) error {
+	copy(dst, src)
+	return g.before(ctx, name)
+}
+
+// TestRotateEarly has each rotation of keys and values wait for the block of
+// attention that comes before the one it is for, and each rotation of their
+// gradients for the block whose gradients are added to them.
+func TestRotateEarly(t *testing.T) {
+	b := graph.NewBuilder(tensor.Float32)
+	b.Layer("all", "all", "")
+	qkv := b.Param("qkv", graph.Init{}, 1, 4, 3, 2, 4)
+	dy := b.Input("dy", tensor.Float32, 1, 4, 2, 4)
+	ring := graph.RingAttention{Attention: graph.Attention{Packed: true}, Axis: graph.Axis{Name: "cp", Size: 4, Rank: 1}}
+	y, err := ring.Apply(graph.Tag{Name: "ring"}, qkv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Logits(y)
+	model, err := b.Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := graph.Whole(model)
+	grads, err := G.Backpropagate(G.Nodes{y}, G.Nodes{dy}, G.Nodes{qkv})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Params[0].Grad = grads[0]
+	back := trace(backend(t, 1), func(c exec.Call) string { return c.Tag.Name })
+	before := map[string]string{}
+	for pass, suffix := range map[string]string{"ring.": "", "ring.grad.": " (backward)"} {
+		for step, block := range []string{"block.0", "block.1", "block.2"} {
+			before[fmt.Sprintf("layer 0 %skv.%d%s rotate", pass, step+1, suffix)] = pass + block
+		}
+	}
+	for step := 1; step <= 3; step++ {
+		before[fmt.Sprintf("layer 0 ring.grad.dkv.%d (backward) rotate", step)] = fmt.Sprintf("ring.grad.block.%d", step)
+	}
+	met := 0
+	p := compile(t, s, back, exec.Options{Train: true})
+	checkPlan(t, back, p)
+	m := machine(t, p, gate{exectest.NewRanks(1).Rank(0), func(ctx context.Context, name string) error {
+		if event := before[name]; event != "" {
+			met++
+			return back.wait(ctx, event)
+		}
+		return nil
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := m.Forward(ctx, exec.MicroBatch{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Backward(ctx, exec.MicroBatch{Last: true}, true); err != nil {
+		t.Fatal(err)
+	}
+	if met != len(before) {
+		t.Errorf("%d rotations of %d", met, len(before))
 	}
 }

@@ -34,6 +34,9 @@ type scheduler struct {
 
 // schedule orders a pass.
 func (c *compiler) schedule(nodes []*G.Node) []run {
+	if c.overlaps() {
+		nodes = rotateEarly(nodes)
+	}
 	s := scheduler{c: c, up: map[*G.Node]bool{}, down: map[*G.Node]bool{}, segment: map[*G.Node]int{}}
 	s.findUp(nodes)
 	s.findDown(nodes)

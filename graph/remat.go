@@ -102,7 +102,7 @@ func follows(n *G.Node) bool {
 		return false
 	}
 	switch op.Spec.(type) {
-	case SideOutput, Copy:
+	case SideOutput, Copy, RingAttention:
 		return true
 	}
 	return false
@@ -114,9 +114,14 @@ func runsBackward(n *G.Node) bool {
 	return IsSum(n) || tag.Pass == Backward || tag.Recompute
 }
 
-// repeatable reports whether n may be computed twice.
+// repeatable reports whether n may be computed twice. What runs once a step is
+// kept for all of it.
 func repeatable(n *G.Node) bool {
-	switch OpOf(n).Spec.(type) {
+	op := OpOf(n)
+	if op.Tag.Once != OnceNever {
+		return false
+	}
+	switch op.Spec.(type) {
 	case Send, Recv, Updater:
 		return false
 	}

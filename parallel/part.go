@@ -44,7 +44,7 @@ func (p *Part) Differentiate() error {
 	}
 	checkpointed := p.Stage.Checkpointed(p.checkpoint)
 	return p.Stage.Rematerialize(func(n *G.Node) bool {
-		return checkpointed(n) || graph.ParameterGather(n) && graph.OpOf(n).Tag.Once == graph.OnceNever
+		return checkpointed(n) || graph.ParameterGather(n)
 	})
 }
 

@@ -67,6 +67,7 @@ func TestStrategies(t *testing.T) {
 		{"checkpointed", "pp=2 micro=2 ckpt=all", gpt2},
 		{"checkpointed tensor parallel bert", "tp=3 ckpt=all sequence_parallel=on", bert},
 		{"checkpointed ring", "cp=2 dp=2 ckpt=all zero=3", gpt2},
+		{"checkpointed zero-1", "dp=2 micro=2 ckpt=all zero=1", gpt2},
 		{"mixed", "layers=0:dp=2;1:tp=2;2:dp=2,zero=3;3:dp=2", gpt2},
 		{"mixed in a pipeline", "pp=2 micro=2 layers=0:dp=2;1:tp=2;2:dp=2,zero=3;3:dp=2", gpt2},
 		{"mixed over four ranks", "layers=0:dp=4;1:tp=2,dp=2;2:dp=2,sp=2,zero=3;3:tp=2,dp=2", gpt2},
