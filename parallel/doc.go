@@ -1,8 +1,10 @@
 // Package parallel turns one model into the graphs that many workers run.
 //
-// A [Plan] says how: how many pipeline stages (pp), how many ways the batch is
-// split (dp) and the layers' tensors are split (tp), how many micro-batches a
-// step has, and in which order each stage runs them. It has a text form,
+// A [Plan] says how: how many pipeline stages (pp) and micro-batches a step
+// has, in which order each stage runs them, and the [Strategy] of each layer:
+// how many ways its batch (dp), its heads, inner width and vocabulary (tp), and
+// its sequence (sp, cp) are split, what the ranks shard besides (ZeRO), and
+// whether it is computed again in the backward pass. It has a text form,
 //
 //	pp=2 dp=2 tp=1 zero=0 ckpt=none micro=4 schedule=1f1b stages=3,5
 //
@@ -14,9 +16,11 @@
 // a [Table] says the placements of the leaves. Each kind of operation has one
 // rule, from the placements of its operands on one axis to those it needs and
 // the one of its result. Attention alone can run in two ways on shards of the
-// sequence, so there a table says which: see [RingTable]. Where what is there differs from what is needed, a
-// conversion is inserted, whose gradient is its mirror, so that the
-// differentiated local graphs compute the gradients of the whole model.
+// sequence, so there a table says which: see [RingTable]. Where what is there
+// differs from what is needed, a conversion is inserted, whose gradient is its
+// mirror, so that the differentiated local graphs compute the gradients of the
+// whole model. Neighbouring layers of different strategies meet by conversions
+// too.
 //
 // Operations that compute by position, as dropout does, are graph.Placed: they
 // are told how their operands are cut out of the whole, so any shard will do.
