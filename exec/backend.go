@@ -57,6 +57,8 @@ type Kernel struct {
 	// FLOPs counts multiplications and additions; 0 where memory, not
 	// arithmetic, is the limit.
 	FLOPs int64
+	// Packing is set where Run is faster with Args.Packed.
+	Packing *Packing
 }
 
 // Args is the memory that a kernel works on. Operands of type int32 are in
@@ -68,6 +70,7 @@ type Args struct {
 	Out     [][]float32 // the result, then the side outputs
 	Add     []bool      // results to be added to what is there
 	Scratch []float32
+	Packed  []float32 // the operand of Kernel.Packing in its layout; nil where it is not packed
 }
 
 // Assign is the operation y = x, or with Args.Add y += x. It moves values to

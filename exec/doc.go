@@ -29,6 +29,8 @@
 //   - [Recompute]: the backward pass computes activations and norms again. It saves
 //     memory and takes time, so it is off unless it is enabled. What else is
 //     computed again says the stage: [graph.Stage.Rematerialize].
+//   - [Pack]: parameters are kept in the layouts that products read them in. It
+//     takes memory, so it is off unless it is enabled.
 //
 // # Overlap
 //

@@ -26,6 +26,7 @@ type Machine struct {
 
 	owner    *Machine   // whose parameters these are: itself, or the one that lends
 	changes  uint64     // how often the parameters changed
+	repack   []func()   // packs what is packed of the parameters
 	prepared uint64     // owner.changes when the prologue ran; 0 for never
 	last     MicroBatch // of the last backward pass
 
@@ -132,6 +133,7 @@ func (m *Machine) resolve() {
 	}
 	m.prologue, m.forward = bindAll(p, p.prologue, at), bindAll(p, p.forward, at)
 	m.backward, m.epilogue = bindAll(p, p.backward, at), bindAll(p, p.epilogue, at)
+	m.bindPacks(at)
 	for slot := range p.opts.Slots {
 		inputs := map[string]Tensor{}
 		for name, v := range p.inputs {
@@ -180,6 +182,9 @@ func bindAll(p *Program, steps []*step, at func(*buffer, int) []float32) []instr
 			}
 			if s.scratch != nil {
 				a.Scratch = at(s.scratch, slot)
+			}
+			if s.packed != nil {
+				a.Packed = at(s.packed, slot)
 			}
 			ins.args = append(ins.args, a)
 		}

@@ -30,6 +30,9 @@ func (m *Machine) prepare(ctx context.Context, mb MicroBatch) error {
 	if err := m.run(ctx, m.prologue, mb, true); err != nil {
 		return err
 	}
+	for _, pack := range m.repack {
+		pack()
+	}
 	m.prepared = now
 	return nil
 }

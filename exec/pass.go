@@ -26,12 +26,17 @@ const (
 	// InPlace gives a result the memory of an operand that nothing reads
 	// afterwards.
 	InPlace Pass = "inplace"
+	// Pack keeps parameters in the layouts that products read them in, made anew
+	// once a step. It saves time where a step has many micro-batches of few
+	// tokens, and takes the memory of the parameters once more for the forward
+	// and once for the backward pass, so it is done where [Options] enable it only.
+	Pack Pass = "pack"
 	// Overlap lets exchanges with other ranks run beside the computation.
 	Overlap Pass = "overlap"
 )
 
 // Passes are all passes.
-func Passes() []Pass { return []Pass{Recompute, Epilogue, Elementwise, InPlace, Overlap} }
+func Passes() []Pass { return []Pass{Recompute, Epilogue, Elementwise, InPlace, Pack, Overlap} }
 
 // CheckPasses refuses names of passes that there are not.
 func CheckPasses(passes ...Pass) error {
@@ -54,5 +59,5 @@ func PassNames() string {
 
 // does reports whether a pass is done.
 func (o Options) does(p Pass) bool {
-	return !slices.Contains(o.Disable, p) && (p != Recompute || slices.Contains(o.Enable, p))
+	return !slices.Contains(o.Disable, p) && (p != Recompute && p != Pack || slices.Contains(o.Enable, p))
 }

@@ -50,7 +50,8 @@ type Program struct {
 	logits, loss *value
 	buffers      []*buffer
 	layout       layout
-	border       int  // position between the passes
+	border       int // position between the passes
+	packs        []*packed
 	exchanges    int  // instructions that may run beside the computation
 	beside       bool // the program is to do so
 }

@@ -37,6 +37,7 @@ type step struct {
 	in, out []*value
 	modes   []writeMode // of each out
 	scratch *buffer
+	packed  *buffer // an operand in the layout that the kernel asks for, nil without
 	kernel  *Kernel // without Run where exchange is set
 	// exchange is a collective, a send or a receive.
 	exchange exchange
@@ -289,6 +290,7 @@ func (c *compiler) add(s *step, name string) {
 		c.kinds = append(c.kinds, k)
 	}
 	s.name = fmt.Sprintf("%v %s", s.tag, name)
+	c.pack(s)
 	s.pos = c.pos
 	c.pos++
 	*c.pass = append(*c.pass, s)

@@ -16,9 +16,9 @@ func product(p *kernel.Pool, precision exec.Precision, a, b, bias int, m, n, k i
 	if transB {
 		g.LDB = k
 	}
-	return &exec.Kernel{FLOPs: flops(m, n, k), Adds: []int{0}, Run: func(args *exec.Args) error {
+	return &exec.Kernel{FLOPs: flops(m, n, k), Adds: []int{0}, Packing: packing(p, b, g), Run: func(args *exec.Args) error {
 		g := g
-		g.A, g.B, g.C, g.Accumulate = args.In[a], args.In[b], args.Out[0], args.Add[0]
+		g.A, g.B, g.C, g.Accumulate, g.Packed = args.In[a], args.In[b], args.Out[0], args.Add[0], args.Packed
 		if bias < len(args.In) {
 			g.Bias = args.In[bias]
 		}
@@ -29,6 +29,29 @@ func product(p *kernel.Pool, precision exec.Precision, a, b, bias int, m, n, k i
 		return nil
 	}}
 }
+
+// packing is how B of a product, operand b, is packed. Products of few rows read
+// it in place.
+func packing(p *kernel.Pool, b int, g kernel.GemmArgs) *exec.Packing {
+	if g.M < minPackedRows {
+		return nil
+	}
+	type layout struct {
+		n, k           int
+		transposed, bf bool
+	}
+	return &exec.Packing{
+		Operand: b, Layout: layout{g.N, g.K, g.TransB, g.BF16}, Size: kernel.PackedFloats(g.N, g.K),
+		Pack: func(dst, src []float32) {
+			g := g
+			g.B = src
+			kernel.PackB(p, dst, g)
+		},
+	}
+}
+
+// minPackedRows is the number of rows from which a packed B is faster.
+const minPackedRows = 32
 
 const noBias = 1 << 10 // more than any operation has operands
 
