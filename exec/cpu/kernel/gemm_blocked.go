@@ -1,30 +1,55 @@
 package kernel
 
+import (
+	"runtime"
+	"sync/atomic"
+)
+
 const (
 	panelA     = 8             // width of a packed panel of A, mr <= panelA
-	minClaims  = 6             // claims a worker should find, at least
 	stripMost  = 144 << 10     // elements of B in a strip at most: they stay in the L2 cache
-	stripShort = stripMost / 2 // the same if A's block is short enough to be read often
-	shortRows  = 1024          // rows of such a block
-	partRows   = 64            // rows of A a claim has at least
+	stripShort = stripMost / 2 // the same if A's rows are few enough to be read often
+	shortRows  = 1024          // so many
+	leastRows  = 256           // rows of A that a worker gets for itself, at least
+	leastPairs = 128           // the same for bf16, whose A is copied
 )
 
 // blockTask computes C from a block of depth columns of op(A) and as many rows
-// of op(B). A claim is a strip of columns by a part of the rows.
+// of op(B). A claim is a strip of columns by a part of the rows, if these are
+// divided. Each worker has a queue of claims, but only the first if they are not;
+// one that has emptied its own takes from the others', and then panels of rows
+// of what they are at.
 type blockTask struct {
 	g        GemmArgs
 	in       *inner
 	format   format
 	tile     tileFunc
-	workers  [][]float32
+	buffers  [][]float32
 	m0, rows int // the block of A
 	k0, kc   int
 	lanes    int // that kc takes
 	// Lane (r, k) of the panel of A that starts at row i lies at
 	// a[i*row+r*rs+k*ks].
-	a            []float32
-	row, rs, ks  int
-	width, parts int // panels of B in a claim, parts of the rows
+	a           []float32
+	row, rs, ks int
+
+	width, strips, parts int          // panels of B in a strip, strips, parts of the rows
+	chunks               int          // in which a part of A is copied
+	unpacked             atomic.Int64 // claims whose strip is not packed yet
+	workers              []blockWorker
+}
+
+// blockWorker is a worker's queue and the claim it is at, which others may read
+// while there are rows left.
+type blockWorker struct {
+	placed    atomic.Int64 // chunks taken of its part of A
+	queue     atomic.Int64 // claims taken from it
+	left      atomic.Int64 // panels of rows nobody has taken; none if it is not positive
+	from, to  int          // panels of rows of the claim
+	col, cols int          // of the strip
+	after     int          // column of the strip that follows, N if none does
+	b         []float32    // the strip, packed
+	_         [64]byte
 }
 
 func gemmBlocked(p *Pool, g *GemmArgs) {
@@ -35,7 +60,10 @@ func gemmBlocked(p *Pool, g *GemmArgs) {
 	if g.TransA || f != plain {
 		mc = packedA / (f.lanes(kc) * panelA) * in.mr
 	}
-	*t = blockTask{g: *g, in: in, format: f, tile: in.tile, workers: p.scratch.workers}
+	t.g, t.in, t.format, t.tile, t.buffers = *g, in, f, in.tile, p.scratch.workers
+	if t.workers == nil {
+		t.workers = make([]blockWorker, p.Threads())
+	}
 	if f == paired {
 		t.tile = in.pairs.tile
 	}
@@ -44,102 +72,190 @@ func gemmBlocked(p *Pool, g *GemmArgs) {
 		for t.k0 = 0; t.k0 < g.K; t.k0 += kc {
 			t.kc = min(kc, g.K-t.k0)
 			t.lanes = f.lanes(t.kc)
+			t.divide(p.Threads())
 			t.placeA(p)
-			p.run(t.divide(p.Threads()), 1, t)
+			p.run(p.Threads(), 1, t)
 		}
 	}
-	*t = blockTask{}
+	*t = blockTask{workers: t.workers}
+	clear(t.workers)
 }
 
 // placeA says where the block of A lies, and copies it if it is transposed or
-// must be rounded.
+// must be rounded: each worker its own part of the rows, if there are parts.
 func (t *blockTask) placeA(p *Pool) {
 	g := &t.g
 	switch {
 	case g.TransA: // panels are panelA wide but mr rows apart
 		t.a, t.row, t.rs, t.ks = p.scratch.a, 0, 1, panelA
-		pack := &p.tasks.pack
-		*pack = packTask{
-			in: t.in, format: t.format, dst: t.a, src: g.A[t.k0*g.LDA+t.m0:], lds: g.LDA,
-			rows: t.kc, cols: t.rows,
-		}
-		p.run(ceil(t.kc, packDepth), 1, pack)
-		*pack = packTask{}
+		t.chunks = ceil(t.kc, packDepth)
 	case t.format != plain:
 		t.a, t.row, t.rs, t.ks = p.scratch.a, t.lanes, t.lanes, 1
-		round := &p.tasks.round
-		*round = roundTask{t.in, t.format, t.a, g.A[t.m0*g.LDA+t.k0:], g.LDA, t.kc}
-		p.run(t.rows, max(1, chunk/t.kc), round)
-		*round = roundTask{}
+		t.chunks = ceil(ceil(ceil(t.rows, t.in.mr), t.parts)*t.in.mr*t.kc, chunk)
 	default:
 		t.a, t.row, t.rs, t.ks = g.A[t.m0*g.LDA+t.k0:], g.LDA, g.LDA, 1
+		return
+	}
+	p.tasks.place.t = t
+	p.run(p.Threads(), 1, &p.tasks.place)
+}
+
+// placeTask copies the block of A in chunks, of which each worker has a queue.
+type placeTask struct{ t *blockTask }
+
+func (t *placeTask) run(worker, _, _ int) {
+	b := t.t
+	for i := range b.workers {
+		part := (worker + i) % len(b.workers)
+		for part < b.parts {
+			chunk := int(b.workers[part].placed.Add(1)) - 1
+			if chunk >= b.chunks {
+				break
+			}
+			b.place(part, chunk)
+		}
 	}
 }
 
-// divide chooses the claims' size and returns their number. It changes who
-// computes what, never the bits.
-func (t *blockTask) divide(threads int) int {
-	panels := ceil(t.g.N, t.in.nr)
+// place copies a chunk of a part: some depth of a transposed A, else some rows.
+func (t *blockTask) place(part, chunk int) {
+	g := &t.g
+	from, to := t.partRows(part)
+	if g.TransA {
+		pack := packTask{
+			in: t.in, format: t.format, dst: t.a[from/t.in.mr*t.lanes*panelA:], src: g.A[t.k0*g.LDA+t.m0+from:], lds: g.LDA,
+			rows: t.kc, cols: to - from,
+		}
+		pack.run(0, chunk, chunk+1)
+		return
+	}
+	rows := to - from
+	from, to = from+rows*chunk/t.chunks, from+rows*(chunk+1)/t.chunks
+	round := roundTask{t.in, t.format, t.a, g.A[t.m0*g.LDA+t.k0:], g.LDA, t.kc}
+	round.run(0, from, to)
+}
+
+// partRows are the rows of a part, from and up to.
+func (t *blockTask) partRows(part int) (from, to int) {
+	panels := ceil(t.rows, t.in.mr)
+	return panels * part / t.parts * t.in.mr, min(panels*(part+1)/t.parts*t.in.mr, t.rows)
+}
+
+// divide chooses the claims. It changes who computes what, never the bits.
+//
+// Each worker gets a part of the rows where these are many: it then copies the
+// rows of A that it reads, and writes rows of C that it wrote before, which is
+// what counts when its caches are far from the others'. But all of B is packed
+// for each part, so that few rows stay together, and workers share the strips.
+func (t *blockTask) divide(threads int) {
+	least := leastRows
+	if t.format == paired {
+		least = leastPairs
+	}
+	t.parts = 1
+	if t.rows >= least*threads {
+		t.parts = threads
+	}
 	strip := stripMost
-	if t.rows <= shortRows || t.format == paired { // its pairs, and the next one's float32
+	if t.rows/t.parts <= shortRows || t.format == paired { // its pairs, and the next one's float32
 		strip = stripShort
 	}
-	t.width, t.parts = min(max(1, strip/(t.lanes*t.in.nr)), panels), 1
-	for threads > 1 && ceil(panels, t.width)*t.parts < minClaims*threads {
-		switch {
-		case t.width > 1 && t.rows/t.parts < 4*t.width*t.in.nr:
-			t.width--
-		case t.rows/(t.parts+1) >= partRows:
-			t.parts++
-		case t.width > 1:
-			t.width--
-		default:
-			return ceil(panels, t.width) * t.parts
-		}
+	panels := ceil(t.g.N, t.in.nr)
+	t.strips = ceil(panels, max(1, strip/(t.lanes*t.in.nr)))
+	if t.parts == 1 { // as many for each
+		t.strips = ceil(t.strips, threads) * threads
 	}
-	return ceil(panels, t.width) * t.parts
-}
-
-func (t *blockTask) run(worker, lo, hi int) {
-	mr := t.in.mr
-	panels := ceil(t.rows, mr)
-	for i := lo; i < hi; i++ {
-		strip, part := i/t.parts, i%t.parts
-		from, to := panels*part/t.parts*mr, min(panels*(part+1)/t.parts*mr, t.rows)
-		next := (i + len(t.workers)) / t.parts // that this worker claims, if all are as fast
-		if next == strip {
-			next = t.g.N // no other
-		}
-		t.compute(t.workers[worker], strip*t.width*t.in.nr, next*t.width*t.in.nr, from, to)
+	t.width = ceil(panels, t.strips)
+	t.strips = ceil(panels, t.width)
+	t.unpacked.Store(int64(t.strips * t.parts))
+	for i := range t.workers {
+		w := &t.workers[i]
+		w.queue.Store(0)
+		w.placed.Store(0)
+		w.left.Store(0)
 	}
 }
+func (t *blockTask) run(worker, _, _ int) {
+	me := &t.workers[worker]
+	for i := range t.workers {
+		for owner := (worker + i) % len(t.workers); t.take(me, owner); {
+			me.b = t.strip(t.buffers[worker], me.col, me.cols)
+			me.left.Store(int64(me.to - me.from))
+			t.unpacked.Add(-1)
+			t.work(me)
+		}
+	}
+	t.help()
+}
 
-// compute does rows from up to to of the strip of C that starts at column col.
-// Meanwhile it asks for the strip of B that starts at column next.
-func (t *blockTask) compute(buffer []float32, col, next, from, to int) {
+// take gives a worker the next claim of a queue; false if there is none. The
+// queue of a worker has its part of the rows, strip by strip.
+func (t *blockTask) take(w *blockWorker, owner int) bool {
+	if owner >= t.parts {
+		return false
+	}
+	strip := int(t.workers[owner].queue.Add(1)) - 1
+	if strip >= t.strips {
+		return false
+	}
+	from, to := t.partRows(owner)
+	w.from, w.to = from/t.in.mr, ceil(to, t.in.mr)
+	columns := t.width * t.in.nr
+	w.col = strip * columns
+	w.cols = min(columns, t.g.N-w.col)
+	next := strip + 1
+	if t.parts == 1 { // all take from this queue
+		next = strip + len(t.workers)
+	}
+	w.after = min(next*columns, t.g.N)
+	return true
+}
+
+// help takes rows of what other workers are at until nothing is left.
+func (t *blockTask) help() {
+	for i, unpacked := 0, int64(1); unpacked > 0; i++ {
+		unpacked = t.unpacked.Load()
+		for w := range t.workers {
+			t.work(&t.workers[w])
+		}
+		pause(4)
+		if i > 4096 {
+			runtime.Gosched()
+		}
+	}
+}
+
+// work computes panels of rows of a claim until none is left.
+func (t *blockTask) work(w *blockWorker) {
+	for w.left.Load() > 0 {
+		if left := int(w.left.Add(-1)); left >= 0 {
+			t.compute(w, w.to-1-left)
+		}
+	}
+}
+
+// compute does a panel of rows of a claim. Meanwhile it asks for a part of the
+// strip of B that follows.
+func (t *blockTask) compute(w *blockWorker, panel int) {
 	g, mr, nr := &t.g, t.in.mr, t.in.nr
-	cols := min(t.width*nr, g.N-col)
-	b := t.strip(buffer, col, cols)
+	if g.Packed == nil {
+		t.in.prefetchB(g, t.k0, t.kc, w.after, min(t.width*nr, g.N-w.after), panel-w.from, w.to-w.from)
+	}
+	i := panel * mr
+	a, rows := t.panel(i), min(mr, t.rows-i)
 	accumulate, last := g.Accumulate || t.k0 > 0, t.k0+t.kc == g.K
-	ahead := min(t.width*nr, g.N-next)
-	for i := from; i < to; i += mr {
-		if g.Packed == nil {
-			t.in.prefetchB(g, t.k0, t.kc, next, ahead, (i-from)/mr, ceil(to-from, mr))
+	if last {
+		g.prefetch(t.in, g.LDC, t.m0+i, w.col, rows, w.cols)
+	}
+	for j := 0; j < w.cols; j += nr {
+		var bias []float32
+		if last && g.Bias != nil {
+			bias = g.Bias[w.col+j:]
 		}
-		a, rows := t.panel(i), min(mr, to-i)
-		if last {
-			g.prefetch(t.in, g.LDC, t.m0+i, col, rows, cols)
-		}
-		for j := 0; j < cols; j += nr {
-			var bias []float32
-			if last && g.Bias != nil {
-				bias = g.Bias[col+j:]
-			}
-			t.tile(t.lanes, a, t.rs, t.ks, b[j*t.lanes:], nr, g.C[(t.m0+i)*g.LDC+col+j:], g.LDC, rows, min(nr, cols-j), accumulate, bias)
-		}
-		if last {
-			g.finish(t.in, g.C, g.LDC, t.m0+i, col, rows, cols)
-		}
+		t.tile(t.lanes, a, t.rs, t.ks, w.b[j*t.lanes:], nr, g.C[(t.m0+i)*g.LDC+w.col+j:], g.LDC, rows, min(nr, w.cols-j), accumulate, bias)
+	}
+	if last {
+		g.finish(t.in, g.C, g.LDC, t.m0+i, w.col, rows, w.cols)
 	}
 }
 

@@ -117,6 +117,28 @@ func TestGemm(t *testing.T) {
 	})
 }
 
+// TestGemmManyRows checks products whose rows are divided among three threads.
+func TestGemmManyRows(t *testing.T) {
+	checkSets(t, emulating(), func(t *rapid.T) (func(p *Pool) [][]float32, func(t *rapid.T, got [][]float32)) {
+		k := size(20).Draw(t, "k")
+		g := drawGemm(t, rapid.IntRange(3*leastPairs-1, 3*leastRows+50).Draw(t, "m"), size(64).Draw(t, "n"), k)
+		g.BF16 = rapid.Bool().Draw(t, "bf16")
+		run := func(p *Pool) [][]float32 {
+			h := g
+			h.C = slices.Clone(g.C)
+			Gemm(p, h)
+			return [][]float32{h.C}
+		}
+		return run, func(t *rapid.T, got [][]float32) {
+			h := g
+			if g.BF16 {
+				h.A, h.B = roundAll(g.A), roundAll(g.B)
+			}
+			near(t, "C", got[0], reference(h, g.C), 4*tolerance(k), 1)
+		}
+	})
+}
+
 // TestGemmEpilogue checks what follows a product, and products of packed operands.
 func TestGemmEpilogue(t *testing.T) {
 	checkSets(t, emulating(), func(t *rapid.T) (func(p *Pool) [][]float32, func(t *rapid.T, got [][]float32)) {

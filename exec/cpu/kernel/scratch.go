@@ -45,8 +45,7 @@ type tasks struct {
 	each     eachTask
 	ranges   rangeTask
 	block    blockTask
-	pack     packTask
-	round    roundTask
+	place    placeTask
 	packB    packBTask
 	skinny   skinnyTask
 	batched  batchedTask

@@ -112,17 +112,7 @@ func (m *micro) load() {
 	}
 	LEAQ(Mem{Base: regRS, Index: regRS, Scale: 2}, regRS3)
 	LEAQ(Mem{Base: regA, Index: regRS, Scale: 4}, regA4)
-	MOVQ(regC, regLeft)
-	for r := range m.rows {
-		for v := range m.vectors {
-			if v%(64/m.s.bytes()) == 0 {
-				PREFETCHT0(Mem{Base: regLeft, Disp: v * m.s.bytes()})
-			}
-		}
-		if r < m.rows-1 {
-			ADDQ(regLDC, regLeft)
-		}
-	}
+	m.prefetch(PREFETCHT1)
 	for _, x := range m.sums {
 		if m.s.wide {
 			VPXORD(x, x, x)
@@ -132,19 +122,44 @@ func (m *micro) load() {
 	}
 }
 
-// multiply adds the products over k, four steps at a time and then one.
+// prefetch asks for the rows of C.
+func (m *micro) prefetch(ask func(m Op)) {
+	MOVQ(regC, regLeft)
+	m.eachRow(regLeft, func(int) {
+		for v := 0; v < m.vectors; v += 64 / m.s.bytes() {
+			ask(Mem{Base: regLeft, Disp: v * m.s.bytes()})
+		}
+	})
+}
+
+// multiply adds the products over k, four steps at a time and then one. C, which
+// is on its way to the L2 cache, is asked for once more when few steps are left:
+// the L1 cache would not keep it for longer, and stores that miss it wait.
 func (m *micro) multiply() {
-	const unroll = 4
+	const unroll, late = 4, 4 // steps a round, rounds that are left
+	rounds := func(loop string) {
+		Instruction(&ir.Instruction{Opcode: "PCALIGN", Operands: []Op{Imm(64)}})
+		Label(loop)
+		for range unroll {
+			m.step()
+		}
+		DECQ(regLeft)
+		JNZ(LabelRef(loop))
+	}
+	MOVQ(regK, regLeft)
+	SHRQ(U8(2), regLeft)
+	SUBQ(U8(late), regLeft)
+	JLE(LabelRef("near"))
+	rounds("loop")
+	Label("near")
+	m.prefetch(PREFETCHT0)
 	MOVQ(regK, regLeft)
 	SHRQ(U8(2), regLeft)
 	JZ(LabelRef("rest"))
-	Instruction(&ir.Instruction{Opcode: "PCALIGN", Operands: []Op{Imm(64)}})
-	Label("loop")
-	for range unroll {
-		m.step()
-	}
-	DECQ(regLeft)
-	JNZ(LabelRef("loop"))
+	CMPQ(regLeft, U8(late))
+	JLE(LabelRef("last"))
+	MOVQ(U32(late), regLeft)
+	rounds("last")
 	Label("rest")
 	ANDQ(U8(unroll-1), regK)
 	JZ(LabelRef("sum"))
