@@ -158,6 +158,11 @@ func trainRank(t testing.TB, spec *Spec, number int, transport comm.Transport, c
 		if err := collect(r, step); err != nil {
 			return o, err
 		}
+		if every := spec.Config.EvalEvery; every > 0 && (step+1)%every == 0 {
+			if _, err := r.evaluate(t.Context(), step+1); err != nil {
+				return o, err
+			}
+		}
 	}
 	o.val, err = r.evaluate(t.Context(), tinySteps)
 	return o, err
