@@ -5,21 +5,24 @@ import (
 	"fmt"
 )
 
-// directLimit is the size in bytes below which collectives send everything to
-// everyone, in one hop. From there on they go around a ring, which moves the
-// least bytes (Patarasuk and Yuan 2009, "Bandwidth optimal all-reduce").
+// directLimit is the size in bytes of what a member sends in all, below which
+// collectives send everything to everyone, in one hop. From there on they move
+// the least bytes.
 const directLimit = 64 << 10
 
-func direct(elements int) bool { return 4*elements < directLimit }
+// direct reports whether sending so many elements to each other member is
+// little.
+func (g *Group) direct(elements int) bool { return 4*elements*(g.Size()-1) < directLimit }
 
 // AllReduce replaces x on every member by the sum over all members. name is for
-// errors.
+// errors. A member sends 2(1-1/Size) of x, or x to each other where that is less
+// than 64 KiB in all.
 func (g *Group) AllReduce(ctx context.Context, name string, x []float32) error {
 	return g.call(OpAllReduce, name, len(x), func(tag Tag) error {
-		if direct(len(x)) {
+		if g.direct(len(x)) {
 			return g.directAllReduce(ctx, tag, x)
 		}
-		if err := g.ringReduce(ctx, tag, x); err != nil {
+		if err := g.reduceScatter(ctx, tag, g.shard(x, g.me), x); err != nil {
 			return err
 		}
 		return g.ringGather(ctx, tag, x)
@@ -27,8 +30,8 @@ func (g *Group) AllReduce(ctx context.Context, name string, x []float32) error {
 }
 
 // ReduceScatter sums src, of the same size on every member, over all members and
-// leaves part [Shard](len(src), Size, Rank) of the sum in dst. src is kept,
-// unless dst is a part of it.
+// leaves part [Shard](len(src), Size, Rank) of the sum in dst. src is kept. The
+// two may overlap only where dst is that very part.
 func (g *Group) ReduceScatter(ctx context.Context, name string, dst, src []float32) error {
 	mine := g.shard(src, g.me)
 	if len(dst) != len(mine) {
@@ -38,10 +41,7 @@ func (g *Group) ReduceScatter(ctx context.Context, name string, dst, src []float
 		copy(dst, src)
 	}
 	return g.call(OpReduceScatter, name, len(src), func(tag Tag) error {
-		if direct(len(src)) {
-			return g.directReduceScatter(ctx, tag, dst, src)
-		}
-		return g.ringReduceScatter(ctx, tag, dst, src)
+		return g.reduceScatter(ctx, tag, dst, src)
 	})
 }
 
@@ -55,7 +55,7 @@ func (g *Group) AllGather(ctx context.Context, name string, dst, src []float32) 
 	}
 	copy(mine, src)
 	return g.call(OpAllGather, name, len(dst), func(tag Tag) error {
-		if direct(len(dst)) {
+		if g.direct(len(dst) / g.Size()) {
 			return g.directAllGather(ctx, tag, dst)
 		}
 		return g.ringGather(ctx, tag, dst)
@@ -68,7 +68,7 @@ func (g *Group) Broadcast(ctx context.Context, name string, root int, x []float3
 		return fmt.Errorf("comm: broadcast %q: root %d of a group of %d", name, root, g.Size())
 	}
 	return g.call(OpBroadcast, name, len(x), func(tag Tag) error {
-		if direct(len(x)) {
+		if g.direct(len(x)) {
 			return g.directBroadcast(ctx, tag, root, x)
 		}
 		return g.chainBroadcast(ctx, tag, root, x)
@@ -115,7 +115,7 @@ func (g *Group) Rotate(ctx context.Context, name string, dst, src []float32, shi
 		if by == 0 {
 			return nil
 		}
-		return g.shift(ctx, tag, by, src, dst, g.t.Recv)
+		return g.shift(ctx, tag, by, src, dst)
 	})
 }
 

@@ -13,9 +13,10 @@ import (
 // a [TimeoutError]. Calls on one group run one after the other; collectives that
 // shall overlap need groups of different ids.
 //
-// Results do not depend on timing: the order of additions is fixed by the size
-// of the tensor and of the group, and all members get the same bits. An
-// all-reduce equals a reduce-scatter followed by an all-gather, bit for bit.
+// Results do not depend on timing: every element's sum is added up in the order
+// of the members, and all members get the same bits. So an all-reduce equals a
+// reduce-scatter followed by an all-gather, and collectives over parts of a
+// tensor equal one over the whole, bit for bit.
 type Group struct {
 	t     Transport
 	id    uint32
@@ -24,7 +25,7 @@ type Group struct {
 
 	mu      sync.Mutex
 	calls   uint64
-	scratch [2][]float32
+	scratch []float32
 }
 
 // NewGroup makes a group of the given ranks of t, in the order that its
@@ -78,10 +79,10 @@ func (g *Group) call(op Op, name string, n int, run func(Tag) error) error {
 	return nil
 }
 
-// temp returns scratch space i of n elements.
-func (g *Group) temp(i, n int) []float32 {
-	g.scratch[i] = slices.Grow(g.scratch[i][:0], n)[:n]
-	return g.scratch[i]
+// temp returns scratch space of n elements.
+func (g *Group) temp(n int) []float32 {
+	g.scratch = slices.Grow(g.scratch[:0], n)[:n]
+	return g.scratch
 }
 
 // others returns the indexes of the other members, starting after this one, so

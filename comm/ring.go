@@ -10,62 +10,23 @@ const (
 	ahead     = 4
 )
 
-// ringReduce leaves the sum over all members of part g.me in x; the rest of x
-// is overwritten with partial sums. After step s, the part that came holds the
-// sum over s+2 members; the last to come is part g.me.
-func (g *Group) ringReduce(ctx context.Context, tag Tag, x []float32) error {
-	for s := range g.Size() - 1 {
-		if err := g.pass(ctx, tag, g.shard(x, g.me-s-1), g.shard(x, g.me-s-2), true); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // ringGather passes the parts of x around, each member starting with its own,
 // until all have all.
 func (g *Group) ringGather(ctx context.Context, tag Tag, x []float32) error {
 	for s := range g.Size() - 1 {
-		if err := g.pass(ctx, tag, g.shard(x, g.me-s), g.shard(x, g.me-s-1), false); err != nil {
+		if err := g.shift(ctx, tag, 1, g.shard(x, g.me-s), g.shard(x, g.me-s-1)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// ringReduceScatter is ringReduce with the partial sums in scratch space and
-// the last in dst.
-func (g *Group) ringReduceScatter(ctx context.Context, tag Tag, dst, src []float32) error {
-	out := g.shard(src, g.me-1)
-	for s := range g.Size() - 1 {
-		own := g.shard(src, g.me-s-2)
-		in := g.temp(s%2, len(own))
-		copy(in, own)
-		if err := g.pass(ctx, tag, out, in, true); err != nil {
-			return err
-		}
-		out = in
-	}
-	copy(dst, out)
-	return nil
-}
-
-// pass sends out to the next member while it receives in, or adds to it, from
-// the one before.
-func (g *Group) pass(ctx context.Context, tag Tag, out, in []float32, add bool) error {
-	recv := g.t.Recv
-	if add {
-		recv = g.t.RecvAdd
-	}
-	return g.shift(ctx, tag, 1, out, in, recv)
 }
 
 // shift sends out to the member that is by places further around the ring,
 // while it receives in from the one as many places before. A block of out is
 // sent before the same block of in is received, so the two may be one.
-func (g *Group) shift(ctx context.Context, tag Tag, by int, out, in []float32, recv func(context.Context, int, Tag, []float32) error) error {
+func (g *Group) shift(ctx context.Context, tag Tag, by int, out, in []float32) error {
 	n := g.Size()
-	next, prev := (g.me+by)%n, g.ranks[(g.me+n-by)%n]
+	next, prev := (g.me+by)%n, (g.me+n-by)%n
 	sent := 0
 	for got := 0; len(out) > 0 || len(in) > 0; got++ {
 		for ; len(out) > 0 && sent < got+ahead; sent++ {
@@ -80,7 +41,7 @@ func (g *Group) shift(ctx context.Context, tag Tag, by int, out, in []float32, r
 		}
 		var block []float32
 		block, in = cut(in)
-		if err := recv(ctx, prev, tag, block); err != nil {
+		if err := g.recv(ctx, prev, tag, block); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/galvani-ml/galvani/graph"
+	"github.com/galvani-ml/galvani/internal/exactsum"
 )
 
 // AdamW holds the hyper-parameters of one step: Loshchilov and Hutter, Decoupled
@@ -20,15 +21,15 @@ type AdamW struct {
 // Stats is what a step reports.
 type Stats struct {
 	Loss     float64 // of the whole batch
-	GradNorm float64 // of all gradients, before clipping
+	GradNorm float64 // of all gradients, before clipping, rounded to a float32
 }
 
 // clipEps keeps the quotient finite, as in torch.nn.utils.clip_grad_norm_.
 const clipEps = 1e-6
 
-// messageSize is the length of the message that all ranks add up: sum of
-// squares and loss, each as a float32 and what it leaves of the float64.
-const messageSize = 4
+// messageSize is the length of the message that all ranks add up: the sum of
+// squares and the loss.
+const messageSize = 2 * exactsum.Size
 
 // Update ends a step: it runs what the step's gradients together need once, sums
 // the gradients over the ranks, clips them by their
@@ -49,7 +50,9 @@ func (m *Machine) Update(ctx context.Context, a AdamW) (Stats, error) {
 	if err != nil {
 		return Stats{}, fmt.Errorf("exec: step %d: summing the gradient's norm: %w", a.Step, err)
 	}
-	stats := Stats{Loss: loss, GradNorm: math.Sqrt(squares)}
+	// Shards that are cut otherwise add up their squares in another order. What
+	// that changes is rounded away, so it does not reach the parameters.
+	stats := Stats{Loss: loss, GradNorm: float64(float32(math.Sqrt(squares)))}
 	if math.IsNaN(squares) || math.IsInf(squares, 0) {
 		return stats, &NonFiniteError{Step: a.Step, Param: m.firstNonFinite(), Loss: loss}
 	}
@@ -108,42 +111,35 @@ func bucketFailure(b *bucket, mb MicroBatch, err error) error {
 	return &RunError{MicroBatch: mb, Tag: tag, Kind: (graph.AllReduce{}).Kind(), Err: err}
 }
 
-// totals sums the squares of all gradients, and the losses, over all ranks.
+// totals sums the squares of all gradients, and the losses, over all ranks. The
+// sums of the shards are added up exactly, so it does not matter which rank has
+// which.
 func (m *Machine) totals(ctx context.Context) (squares, loss float64, err error) {
 	p := m.program
+	var ofSquares, ofLosses exactsum.Sum
 	for _, s := range p.shards {
 		if p.opts.Counted == nil || p.opts.Counted(s.Shard) {
-			squares += p.backend.SumSquares(m.part(regionGrads, s))
+			ofSquares.Add(p.backend.SumSquares(m.part(regionGrads, s)))
 		}
 	}
 	if !p.opts.LossReplica {
-		loss = m.sumLoss
+		ofLosses.Add(m.sumLoss)
 	}
 	if m.comm == nil {
-		return squares, loss, nil
+		return ofSquares.Value(), ofLosses.Value(), nil
 	}
-	split(m.message[:2], squares)
-	split(m.message[2:], loss)
+	ofSquares.Put(m.message[:exactsum.Size])
+	ofLosses.Put(m.message[exactsum.Size:])
 	start := m.clock()
 	err = m.comm.AllReduce(ctx, GroupWorld, "gradient norm and loss", m.message)
 	m.waited.Collectives += m.since(start)
 	if err != nil {
 		return 0, 0, err
 	}
-	return join(m.message[:2]), join(m.message[2:]), nil
+	ofSquares.Take(m.message[:exactsum.Size])
+	ofLosses.Take(m.message[exactsum.Size:])
+	return ofSquares.Value(), ofLosses.Value(), nil
 }
-
-// split writes x as a float32 and the remainder. A value beyond float32 is
-// infinite.
-func split(dst []float32, x float64) {
-	dst[0] = float32(x)
-	dst[1] = float32(x - float64(dst[0]))
-	if math.IsInf(float64(dst[0]), 0) {
-		dst[1] = 0
-	}
-}
-
-func join(x []float32) float64 { return float64(x[0]) + float64(x[1]) }
 
 // firstNonFinite names the first parameter whose gradient is not finite, empty
 // if there is none on this rank.

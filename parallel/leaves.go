@@ -1,6 +1,7 @@
 package parallel
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strings"
@@ -145,7 +146,8 @@ func (w *walker) holdings(p *graph.Param, layers []int) (held Layout, used []Lay
 }
 
 // sumOver names the group of the axes over which the gradient of a value so
-// placed is partial. Several axes make one group, so that one collective sums.
+// placed is partial. Several axes make one group, so that one collective sums,
+// in the order of their roles: where the ranks lie does not change it.
 func (w *walker) sumOver(at Layout) []string {
 	var names []string
 	for i, p := range at {
@@ -156,6 +158,9 @@ func (w *walker) sumOver(at Layout) []string {
 	if len(names) < 2 {
 		return names
 	}
+	slices.SortStableFunc(names, func(a, b string) int {
+		return cmp.Compare(slices.Index(Roles(), Role(a)), slices.Index(Roles(), Role(b)))
+	})
 	name := strings.Join(names, ",")
 	w.part.Groups[name] = w.part.Mesh.GroupOf(names, w.part.Rank)
 	return []string{name}

@@ -74,19 +74,16 @@ func (m Mesh) Group(axis string, rank int) []int {
 	return group
 }
 
-// GroupOf returns the ranks that differ from rank in the given axes only,
-// ascending.
+// GroupOf returns the ranks that differ from rank in the given axes only, in
+// order of their coordinates, the last axis varying fastest.
 func (m Mesh) GroupOf(axes []string, rank int) []int {
-	mine := m.Coord(rank)
-	var group []int
-	for r := range m.Size() {
-		same := true
-		for i, c := range m.Coord(r) {
-			same = same && (c == mine[i] || slices.Contains(axes, m[i].Name))
+	group := []int{rank}
+	for _, a := range axes {
+		var wider []int
+		for _, r := range group {
+			wider = append(wider, m.Group(a, r)...)
 		}
-		if same {
-			group = append(group, r)
-		}
+		group = wider
 	}
 	return group
 }

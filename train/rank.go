@@ -8,6 +8,7 @@ import (
 	"github.com/galvani-ml/galvani/data"
 	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/graph"
+	"github.com/galvani-ml/galvani/internal/exactsum"
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/models/hf"
 	"github.com/galvani-ml/galvani/parallel"
@@ -167,7 +168,7 @@ func (r *rank) take(ctx context.Context, step int, feed func(exec.MicroBatch) er
 
 // evaluate returns the mean loss over the validation batches, on every rank.
 func (r *rank) evaluate(ctx context.Context, step int) (float64, error) {
-	sums := []float32{0, 0}
+	var losses, counts exactsum.Sum
 	batches := r.data.ValBatches()
 	for i := range batches {
 		for m := range r.spec.Plan.Micro {
@@ -182,17 +183,22 @@ func (r *rank) evaluate(ctx context.Context, step int) (float64, error) {
 			// Losses are means over the batch; the mean over all targets weighs
 			// them by their number.
 			if !lossReplica(r.part) {
-				sums[0] += r.machine.Loss(0) * float32(count)
+				losses.Add(float64(r.machine.Loss(0)) * float64(count))
 			}
 			if m == 0 && r.number == 0 {
-				sums[1] += float32(count)
+				counts.Add(float64(count))
 			}
 		}
 	}
-	if err := r.comm.AllReduce(ctx, exec.GroupWorld, fmt.Sprintf("validation loss after step %d", step), sums); err != nil {
+	message := make([]float32, 2*exactsum.Size)
+	losses.Put(message[:exactsum.Size])
+	counts.Put(message[exactsum.Size:])
+	if err := r.comm.AllReduce(ctx, exec.GroupWorld, fmt.Sprintf("validation loss after step %d", step), message); err != nil {
 		return 0, err
 	}
-	return float64(sums[0]) / float64(sums[1]), nil
+	losses.Take(message[:exactsum.Size])
+	counts.Take(message[exactsum.Size:])
+	return losses.Value() / counts.Value(), nil
 }
 
 // agree reports whether any rank wants to stop, the same on every rank.

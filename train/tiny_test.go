@@ -13,6 +13,7 @@ import (
 
 	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/data"
+	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/exec/cpu"
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/parallel"
@@ -60,6 +61,7 @@ type outcome struct {
 	losses, norms [tinySteps]float64
 	val           float64
 	grads         map[string][]float32 // of the first step, of every parameter
+	params        map[string][]float32 // after the last step
 }
 
 // same reports whether two ranks report the same.
@@ -71,12 +73,18 @@ func (o outcome) same(p outcome) bool {
 func trainTiny(t testing.TB, spec *Spec) (outcome, error) {
 	ranks := comm.Local(spec.Plan.Mesh().Size())
 	outcomes, errs := make([]outcome, len(ranks)), make([]error, len(ranks))
-	var grads sync.Mutex
-	whole := map[string][]float32{}
-	collect := func(r *rank) error {
-		grads.Lock()
-		defer grads.Unlock()
-		return collectGrads(r, whole)
+	var collecting sync.Mutex
+	grads, params := map[string][]float32{}, map[string][]float32{}
+	collect := func(r *rank, step int) error {
+		collecting.Lock()
+		defer collecting.Unlock()
+		switch step {
+		case 0:
+			return collectWhole(r, grads, func(p exec.Param) []float32 { return p.Grad })
+		case tinySteps - 1:
+			return collectWhole(r, params, func(p exec.Param) []float32 { return p.Value })
+		}
+		return nil
 	}
 	var all sync.WaitGroup
 	for i, transport := range ranks {
@@ -96,12 +104,12 @@ func trainTiny(t testing.TB, spec *Spec) (outcome, error) {
 			return outcome{}, fmt.Errorf("ranks 0 and %d report different losses: %v and %v", i, outcomes[0], outcomes[i])
 		}
 	}
-	outcomes[0].grads = whole
+	outcomes[0].grads, outcomes[0].params = grads, params
 	return outcomes[0], nil
 }
 
-// collectGrads puts a rank's parts of the gradients into the whole ones.
-func collectGrads(r *rank, whole map[string][]float32) error {
+// collectWhole puts a rank's parts of gradients or parameters into the whole ones.
+func collectWhole(r *rank, whole map[string][]float32, pick func(exec.Param) []float32) error {
 	for _, p := range r.machine.Params() {
 		if !r.part.Counted[p.Shard] {
 			continue
@@ -114,7 +122,7 @@ func collectGrads(r *rank, whole map[string][]float32) error {
 		if err != nil {
 			return err
 		}
-		rest := p.Grad
+		rest := pick(p)
 		for from, n := range runs {
 			rest = rest[copy(whole[param.Name][from:][:n], rest):]
 		}
@@ -122,7 +130,7 @@ func collectGrads(r *rank, whole map[string][]float32) error {
 	return nil
 }
 
-func trainRank(t testing.TB, spec *Spec, number int, transport comm.Transport, collect func(*rank) error) (o outcome, err error) {
+func trainRank(t testing.TB, spec *Spec, number int, transport comm.Transport, collect func(r *rank, step int) error) (o outcome, err error) {
 	backend, err := cpu.New(spec.Threads)
 	if err != nil {
 		return o, err
@@ -147,8 +155,11 @@ func trainRank(t testing.TB, spec *Spec, number int, transport comm.Transport, c
 			return o, err
 		}
 		o.losses[step], o.norms[step] = stats.Loss, stats.GradNorm
-		if step == 0 {
-			if err := collect(r); err != nil {
+		if err := collect(r, step); err != nil {
+			return o, err
+		}
+		if every := spec.Config.EvalEvery; every > 0 && (step+1)%every == 0 {
+			if _, err := r.evaluate(t.Context(), step+1); err != nil {
 				return o, err
 			}
 		}

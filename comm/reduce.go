@@ -1,0 +1,75 @@
+package comm
+
+import "context"
+
+// reduceScatter sends each member its part of src and leaves in dst the sum of
+// the parts that come, added in the order of the members, whatever the part. So
+// an element's sum does not depend on where it lies, nor on what it is sent
+// with. dst may be this member's part of src.
+//
+// As around a ring, a member sends 1-1/Size of src, which is the least
+// (Patarasuk and Yuan 2009, "Bandwidth optimal all-reduce"); but it waits for no
+// chain of others, and memory for a few blocks a member is taken on the way.
+func (g *Group) reduceScatter(ctx context.Context, tag Tag, dst, src []float32) error {
+	mine := g.shard(src, g.me)
+	blocks := (len(src)/g.Size() + blockSize) / blockSize // of the largest part, at least
+	flight := max(2, ahead/(g.Size()-1))
+	sent := 0
+	for b := range blocks {
+		for ; sent < min(blocks, b+flight); sent++ {
+			if err := g.scatter(ctx, tag, src, sent); err != nil {
+				return err
+			}
+		}
+		own := blockOf(mine, b)
+		if b > 0 && len(own) == 0 {
+			continue
+		}
+		kept := g.temp(len(own))
+		copy(kept, own)
+		if err := g.sum(ctx, tag, blockOf(dst, b), kept); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scatter sends block b of each other member's part of x, the first even if it
+// is empty: members meet in it.
+func (g *Group) scatter(ctx context.Context, tag Tag, x []float32, b int) error {
+	for i := range g.others {
+		if part := blockOf(g.shard(x, i), b); b == 0 || len(part) > 0 {
+			if err := g.send(ctx, i, tag, part); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// blockOf returns block b of x, empty past the last.
+func blockOf(x []float32, b int) []float32 {
+	return x[min(len(x), b*blockSize):min(len(x), (b+1)*blockSize)]
+}
+
+// sum computes sum = x_0 + x_1 + ..., where x_i comes from member i and mine is
+// this member's.
+func (g *Group) sum(ctx context.Context, tag Tag, sum, mine []float32) error {
+	for i, rank := range g.ranks {
+		var err error
+		switch {
+		case i == 0 && i == g.me:
+			copy(sum, mine)
+		case i == 0:
+			err = g.t.Recv(ctx, rank, tag, sum)
+		case i == g.me:
+			addFloats(sum, mine)
+		default:
+			err = g.t.RecvAdd(ctx, rank, tag, sum)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
