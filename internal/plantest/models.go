@@ -28,8 +28,8 @@ func Models() []Model {
 		{"gpt", gpt(even, true)},
 		{"gpt-odd", gpt(odd, true)},
 		{"gpt-untied", gpt(even, false)},
-		{"bert", bert(even, true)},
-		{"bert-odd-untied", bert(odd, false)},
+		{"bert", bert(even, 72, true)},
+		{"bert-odd-untied", bert(odd, 70, false)},
 	}
 }
 
@@ -40,9 +40,9 @@ func gpt(vocab int, tied bool) models.Config {
 	}
 }
 
-func bert(vocab int, tied bool) models.Config {
+func bert(vocab, inner int, tied bool) models.Config {
 	return &models.BERTConfig{
 		VocabSize: vocab, MaxPositionEmbeddings: Seq, HiddenSize: width, NumHiddenLayers: Blocks, NumAttentionHeads: heads,
-		IntermediateSize: 72, TypeVocabSize: 2, HiddenAct: "gelu", LayerNormEps: 1e-12, InitializerRange: 0.1, TieWordEmbeddings: tied,
+		IntermediateSize: inner, TypeVocabSize: 2, HiddenAct: "gelu", LayerNormEps: 1e-12, InitializerRange: 0.1, TieWordEmbeddings: tied,
 	}
 }
