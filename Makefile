@@ -2,7 +2,7 @@ GOLANGCI_LINT_VERSION := v2.15.0
 
 export CGO_ENABLED := 0
 
-.PHONY: help build test race lint verify bench golden docs
+.PHONY: help build test race soak lint verify bench golden docs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -15,6 +15,10 @@ test: ## all tests
 
 race: ## all tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race ./...
+
+soak: ## 5,000 random plans in one process and 200 in worker processes, each beside one device; minutes
+	go test ./train -run EveryPlan -v -timeout 0 -rapid.checks=1000
+	go test ./cmd/galvani -run EveryPlan -v -timeout 0 -plans=40
 
 lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## golangci-lint, with the import rules
 	$< run ./...

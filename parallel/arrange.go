@@ -20,24 +20,24 @@ type arrangement struct {
 // another's: 2x3 ranks and 3x2 have no common mesh.
 func arrange(strategies []Strategy) (*arrangement, error) {
 	borders := []int{strategies[0].Ranks()}
+	owner := map[int]int{} // the first layer with a border
 	for i, s := range strategies {
 		if n := s.Ranks(); n != borders[0] {
-			return nil, fmt.Errorf("layer %d (%v) is shared by %d ranks, layer 0 (%v) by %d", i, s, n, strategies[0], borders[0])
+			return nil, &RanksError{Layer: i, Ranks: n, Strategy: s, First: strategies[0]}
 		}
-		below := s.Ranks()
-		for _, l := range s.levels() {
-			below /= l.degree
-			borders = append(borders, below)
+		for _, below := range s.borders() {
+			if _, ok := owner[below]; !ok {
+				borders, owner[below] = append(borders, below), i
+			}
 		}
 	}
 	slices.Sort(borders)
-	borders = slices.Compact(borders)
 	slices.Reverse(borders)
 	a := &arrangement{}
 	for k, below := range borders[1:] {
 		above := borders[k]
 		if above%below != 0 {
-			return nil, fmt.Errorf("the layers' strategies split %d ranks into parts of %d and of %d, which have no common mesh: change order or degrees", borders[0], above, below)
+			return nil, noCommonMesh(strategies, [2]int{owner[above], owner[below]}, [2]int{above, below})
 		}
 		roles := make([]Role, len(strategies))
 		for i, s := range strategies {
@@ -48,6 +48,69 @@ func arrange(strategies []Strategy) (*arrangement, error) {
 	}
 	a.number()
 	return a, nil
+}
+
+// borders returns the number of ranks below each level of the tree.
+func (s Strategy) borders() []int {
+	var borders []int
+	below := s.Ranks()
+	for _, l := range s.levels() {
+		below /= l.degree
+		borders = append(borders, below)
+	}
+	return borders
+}
+
+// noCommonMesh is the error of two layers that split the ranks into such parts.
+func noCommonMesh(strategies []Strategy, layers, parts [2]int) error {
+	if layers[0] > layers[1] {
+		layers[0], layers[1] = layers[1], layers[0]
+		parts[0], parts[1] = parts[1], parts[0]
+	}
+	first, second := strategies[layers[0]], strategies[layers[1]]
+	err := &MeshError{Ranks: first.Ranks(), Layers: layers, Parts: parts, Strategies: [2]Strategy{first, second}}
+	var roles []Role
+	for _, l := range second.levels() {
+		roles = append(roles, l.role)
+	}
+	for _, order := range permutations(roles) {
+		var names []string
+		for _, r := range order {
+			names = append(names, string(r))
+		}
+		second.Order = Order(strings.Join(names, ","))
+		if haveMesh(first, second) {
+			err.Works = append(err.Works, second.Order)
+		}
+	}
+	return err
+}
+
+// haveMesh reports whether two strategies of equally many ranks have a common
+// mesh.
+func haveMesh(a, b Strategy) bool {
+	borders := append(a.borders(), b.borders()...)
+	slices.Sort(borders)
+	for i := 1; i < len(borders); i++ {
+		if borders[i]%borders[i-1] != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// permutations returns all orders of a few roles.
+func permutations(roles []Role) [][]Role {
+	if len(roles) == 0 {
+		return [][]Role{nil}
+	}
+	var all [][]Role
+	for i, r := range roles {
+		for _, rest := range permutations(slices.Concat(roles[:i], roles[i+1:])) {
+			all = append(all, append([]Role{r}, rest...))
+		}
+	}
+	return all
 }
 
 // roleAt returns the role of the level that an axis with so many ranks below it

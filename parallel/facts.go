@@ -1,6 +1,9 @@
 package parallel
 
 import (
+	"fmt"
+	"strconv"
+
 	"github.com/galvani-ml/galvani/graph"
 )
 
@@ -63,3 +66,11 @@ func headsOf(s graph.Attention, q graph.Type) int {
 
 // isBlock reports whether a layer is neither the embedding nor the head.
 func (f Facts) isBlock(layer int) bool { return layer > 0 && layer <= f.Blocks }
+
+// layerName gives a layer's number and name, as "2 (h.1)".
+func (f Facts) layerName(layer int) string {
+	if layer >= len(f.Layers) {
+		return strconv.Itoa(layer)
+	}
+	return fmt.Sprintf("%d (%s)", layer, f.Layers[layer].Name)
+}

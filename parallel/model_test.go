@@ -19,6 +19,7 @@ type toy struct {
 	skip               bool // every block takes the embedding again, so it crosses all stages
 	dropout            float64
 	vocab              int // toyV if 0
+	inner              int // toyF if 0
 }
 
 // Sizes of the toys: width, heads, width of a head, inner width, vocabulary.
@@ -64,6 +65,7 @@ func (s toy) build(t testing.TB) *graph.Model {
 }
 
 func (s toy) words() int { return cmp.Or(s.vocab, toyV) }
+func (s toy) width() int { return cmp.Or(s.inner, toyF) }
 
 // split says what tensor parallelism splits.
 func (s toy) split(b *graph.Builder, m *graph.Model) {
@@ -104,9 +106,9 @@ func (s toy) gptBlock(b *graph.Builder, x, rng *G.Node) *G.Node {
 	y := b.Apply("core", graph.Attention{Causal: true, Packed: true}, qkv)
 	y = b.Apply("proj", graph.Linear{Contract: 2}, y, b.Param("proj.w", graph.Init{}, toyH, toyD, toyC), b.Param("proj.b", graph.Init{}, toyC))
 	x = b.Apply("res_1", graph.Add{}, x, b.Dropout("drop_1", s.dropout, y, rng))
-	y = b.Apply("fc", graph.Linear{Contract: 1}, toyNorm(b, "ln_2", x), b.Param("fc.w", graph.Init{}, toyC, toyF), b.Param("fc.b", graph.Init{}, toyF))
+	y = b.Apply("fc", graph.Linear{Contract: 1}, toyNorm(b, "ln_2", x), b.Param("fc.w", graph.Init{}, toyC, s.width()), b.Param("fc.b", graph.Init{}, s.width()))
 	y = b.Apply("gelu", graph.Activation{F: graph.GELUTanh}, y)
-	y = b.Apply("out", graph.Linear{Contract: 1}, y, b.Param("out.w", graph.Init{}, toyF, toyC), b.Param("out.b", graph.Init{}, toyC))
+	y = b.Apply("out", graph.Linear{Contract: 1}, y, b.Param("out.w", graph.Init{}, s.width(), toyC), b.Param("out.b", graph.Init{}, toyC))
 	return b.Apply("res_2", graph.Add{}, x, b.Dropout("drop_2", s.dropout, y, rng))
 }
 
@@ -120,9 +122,9 @@ func (s toy) bertBlock(b *graph.Builder, x, rng *G.Node) *G.Node {
 	y := b.Apply("core", graph.Attention{Masked: true}, heads("q"), heads("k"), heads("v"), mask)
 	y = b.Apply("proj", graph.Linear{Contract: 2, Transposed: true}, y, b.Param("proj.w", graph.Init{}, toyC, toyH, toyD), b.Param("proj.b", graph.Init{}, toyC))
 	x = toyNorm(b, "ln_1", b.Apply("res_1", graph.Add{}, x, b.Dropout("drop_1", s.dropout, y, rng)))
-	y = b.Apply("fc", graph.Linear{Contract: 1, Transposed: true}, x, b.Param("fc.w", graph.Init{}, toyF, toyC), b.Param("fc.b", graph.Init{}, toyF))
+	y = b.Apply("fc", graph.Linear{Contract: 1, Transposed: true}, x, b.Param("fc.w", graph.Init{}, s.width(), toyC), b.Param("fc.b", graph.Init{}, s.width()))
 	y = b.Apply("gelu", graph.Activation{F: graph.GELUErf}, y)
-	y = b.Apply("out", graph.Linear{Contract: 1, Transposed: true}, y, b.Param("out.w", graph.Init{}, toyC, toyF), b.Param("out.b", graph.Init{}, toyC))
+	y = b.Apply("out", graph.Linear{Contract: 1, Transposed: true}, y, b.Param("out.w", graph.Init{}, toyC, s.width()), b.Param("out.b", graph.Init{}, toyC))
 	return toyNorm(b, "ln_2", b.Apply("res_2", graph.Add{}, x, b.Dropout("drop_2", s.dropout, y, rng)))
 }
 

@@ -54,9 +54,9 @@ func TestParseErrors(t *testing.T) {
 		"layers=1:dp=2":                  `invalid plan value: layers=1:dp=2: "1:dp=2" must be a range that begins at layer 0, as 0-3:dp=2`,
 		"layers=0-1:dp=2;3:dp=2":         `invalid plan value: layers=0-1:dp=2;3:dp=2: "3:dp=2" must be a range that begins at layer 2`,
 		"layers=0:pd=2":                  "unknown plan key: pd=2: did you mean dp?",
-		"layers=0:dp=2;1:tp=4":           "invalid plan value: layers=0:dp=2;1:tp=4: layer 1 (tp=4) is shared by 4 ranks, layer 0 (dp=2) by 2",
-		"layers=0:dp=2,tp=3;1:dp=3,tp=2": "invalid plan value: layers=0:dp=2,tp=3;1:dp=3,tp=2: the layers' strategies split 6 ranks into parts of 3 and of 2, which have no common mesh",
-		"stages=3,0":                     `invalid plan value: stages=3,0: "0" is not a number of blocks`,
+		"layers=0:dp=2;1:tp=4":           "invalid plan value: layers: layer 1 (tp=4) has 4 ranks, layer 0 (dp=2) has 2: ranks 2 to 3 are missing from layer 0: choose degrees whose product is 2 for layer 1, or 4 for all layers",
+		"layers=0:dp=2,tp=3;1:dp=3,tp=2": "invalid plan value: layers: layer 0 (dp=2 tp=3) splits 6 ranks into parts of 3, layer 1 (dp=3 tp=2) into parts of 2, which have no common mesh: choose order=tp,dp for layer 1, or other degrees",
+		"layers=0:tp=2,dp=2;1:tp=3":      "invalid plan value: layers: layer 1 (tp=3) has 3 ranks, layer 0 (dp=2 tp=2) has 4: rank 3 is missing from layer 1: choose degrees whose product is 4 for layer 1, or 3 for all layers",
 	} {
 		_, err := Parse(text)
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
@@ -65,7 +65,9 @@ func TestParseErrors(t *testing.T) {
 		}
 		var key *KeyError
 		var value *ValueError
-		if !errors.As(err, &key) && !errors.As(err, &value) {
+		var ranks *RanksError
+		var mesh *MeshError
+		if !errors.As(err, &key) && !errors.As(err, &value) && !errors.As(err, &ranks) && !errors.As(err, &mesh) {
 			t.Errorf("%q: error of type %T", text, err)
 		}
 	}
@@ -159,8 +161,9 @@ func TestJSONErrors(t *testing.T) {
 		{"plan/v1", "plan/v9", `schema="galvani/plan/v9": this version reads "galvani/plan/v1"`},
 		{`"schema":`, `"shema":`, `schema=""`},
 		{`"micro_batches"`, `"micro"`, `unknown field "micro"`},
-		{`"axis":"pp"`, `"axis":"xx"`, "mesh=[{xx 2} {dp 2}]: the first axis must be pp"},
-		{`"axis":"dp","size":2`, `"axis":"dp","size":3`, "the strategies make it [{pp 2} {dp 2}]"},
+		{`"axis":"pp"`, `"axis":"xx"`, "mesh=xx=2 dp=2: the first axis must be pp"},
+		{`"axis":"dp","size":2`, `"axis":"dp","size":3`, "mesh=pp=2 dp=3: it has 6 ranks, the strategies 4: the strategies make it pp=2 dp=2"},
+		{`{"axis":"dp","size":2}`, `{"axis":"dp","size":2},{"axis":"dp","size":2}`, "mesh=pp=2 dp=2 dp=2: axis dp is there twice: the strategies make it pp=2 dp=2"},
 		{`"micro_batches":4`, `"micro_batches":0`, "micro=0"},
 		{`"1f1b"`, `"zb"`, "schedule=zb"},
 		{`"zero":0`, `"zero":9`, "zero=9"},
@@ -184,12 +187,15 @@ func TestValidate(t *testing.T) {
 		{"pp=2 dp=2", 4, 3, 4, "plan for more workers than there are: pp=2 dp=2 tp=1 takes 4, there are 3: start 4 workers or choose a plan with pp*dp*tp = 3"},
 		{"dp=2", 4, 3, 4, "plan for fewer workers than there are: pp=1 dp=2 tp=1 takes 2, there are 3: start 2 workers or choose a plan with pp*dp*tp = 3"},
 		{"dp=2 micro=4", 4, 2, 12, "batch does not divide: batch 12, dp*micro = 2*4 = 8: with dp=2 choose micro of 1, 2, 3, 6, or choose a batch of 8 or 16"},
-		{"dp=4", 4, 4, 6, "batch does not divide: batch 6, dp*micro = 4*1 = 4: choose dp of 1, 2, 3, 6, or choose a batch of 4 or 8"},
-		{"dp=4", 4, 4, 2, "batch does not divide: batch 2, dp*micro = 4*1 = 4: choose dp of 1, 2, or choose a batch of 4"},
+		{"dp=4", 4, 4, 6, "batch does not divide: batch 6, dp*micro = 4*1 = 4: with micro=1 choose dp of 1, 2, 3, 6, or choose a batch of 4 or 8"},
+		{"dp=4", 4, 4, 2, "batch does not divide: batch 2, dp*micro = 4*1 = 4: with micro=1 choose dp of 1, 2, or choose a batch of 4"},
 		{"dp=4", 4, 4, 0, "batch does not divide: batch 0, dp*micro = 4*1 = 4: choose a batch of 4"},
-		{"pp=4", 3, 4, 4, "stages do not fit the model: pp=4, 3 blocks: more stages than blocks: choose pp <= 3"},
-		{"pp=2 stages=3,4", 8, 2, 4, "stages do not fit the model: pp=2 stages=3,4, 8 blocks: the stages hold 7 blocks: list 2 stages of at least 1 block, 8 in all"},
-		{"pp=2 stages=2,3,3", 8, 2, 4, "stages do not fit the model: pp=2 stages=2,3,3, 8 blocks: 3 stages listed: list 2 stages of at least 1 block, 8 in all"},
+		{"pp=4", 3, 4, 4, "stages do not fit the model: pp=4, 3 blocks: more stages than blocks: choose pp of 1 to 3"},
+		{"pp=2 stages=3,4", 8, 2, 4, "stages do not fit the model: pp=2 stages=3,4, 8 blocks: the stages hold 7 blocks: list 2 stages of at least 1 block, 8 in all, as stages=4,4"},
+		{"pp=2 stages=8,0", 8, 2, 4, "stages do not fit the model: pp=2 stages=8,0, 8 blocks: stage 1 is without layers: list 2 stages of at least 1 block, 8 in all, as stages=4,4"},
+		{"dp=2 micro=3", 4, 2, 9, "batch does not divide: batch 9, dp*micro = 2*3 = 6: with micro=3 choose dp of 1, 3, or choose a batch of 6 or 12"},
+		{"dp=2 micro=2", 4, 2, 9, "batch does not divide: batch 9, dp*micro = 2*2 = 4: choose dp*micro of 1, 3, 9, or choose a batch of 8 or 12"},
+		{"pp=2 stages=2,3,3", 8, 2, 4, "stages do not fit the model: pp=2 stages=2,3,3, 8 blocks: 3 stages listed: list 2 stages of at least 1 block, 8 in all, as stages=4,4"},
 		{"tp=2 zero=3 ckpt=all", 4, 2, 4, ""},
 	} {
 		err := plan(t, c.plan).Validate(Facts{Blocks: c.blocks}, c.workers, c.batch)
@@ -204,14 +210,15 @@ func TestValidate(t *testing.T) {
 func TestValidateDegrees(t *testing.T) {
 	model := toy{blocks: 2, batch: 1, seq: toySeq, vocab: 11}
 	for text, want := range map[string]string{
-		"tp=2":                               "",
-		"tp=4":                               "tp=4 does not fit layer h.0: 6 parts of h.0.attn.w do not divide among 4 ranks: choose tp of 1, 2, 3, 6",
-		"sp=4":                               "sp=4 does not fit layer embedding: 6 tokens of a sequence do not divide among 4 ranks: choose sp of 1, 2, 3, 6",
-		"sp=2 tp=2":                          "sp=2 does not fit layer h.0: 6 attention heads do not divide among 4 ranks: choose sp of 1, 3",
-		"cp=4":                               "cp=4 does not fit layer embedding: 6 tokens of a sequence do not divide among 4 ranks: choose cp of 1, 2, 3, 6",
-		"cp=3 sp=3":                          "sp=3 does not fit layer embedding: 6 tokens of a sequence do not divide among 9 ranks: choose sp of 1, 2",
-		"cp=2 tp=2 sequence_parallel=on":     "tp=2 does not fit layer embedding: 6 tokens of a sequence do not divide among 4 ranks: choose tp of 1, 3",
-		"layers=0:dp=4;1:dp=4;2:tp=4;3:dp=4": "tp=4 does not fit layer h.1: 6 parts of h.1.attn.w do not divide among 4 ranks: choose tp of 1, 2, 3, 6",
+		"tp=2":      "",
+		"tp=4":      "tp=4 does not fit layer 1 (h.0): 6 attention heads do not divide among 4 ranks: choose tp of 1, 2, 3, 6",
+		"sp=4":      "sp=4 does not fit layer 0 (embedding): 6 tokens of a sequence do not divide among 4 ranks: choose sp of 1, 2, 3, 6",
+		"sp=2 tp=2": "sp=2 does not fit layer 1 (h.0): 6 attention heads do not divide among 4 ranks: choose sp of 1, 3",
+		"cp=4":      "cp=4 does not fit layer 0 (embedding): 6 tokens of a sequence do not divide among 4 ranks: choose cp of 1, 2, 3, 6",
+		"layers=0:dp=2,sp=3;1:dp=6,order=dp;2:dp=2,sp=3;3:dp=2,sp=3": "batch does not divide: batch 4, dp*micro = 6*1 = 6 of layer 1 (h.0): with micro=1 choose dp of 1, 2, 4, or choose a batch of 6",
+		"cp=3 sp=3":                          "sp=3 does not fit layer 0 (embedding): 6 tokens of a sequence do not divide among 9 ranks: choose sp of 1, 2",
+		"cp=2 tp=2 sequence_parallel=on":     "tp=2 does not fit layer 0 (embedding): 6 tokens of a sequence do not divide among 4 ranks: choose tp of 1, 3",
+		"layers=0:dp=4;1:dp=4;2:tp=4;3:dp=4": "tp=4 does not fit layer 2 (h.1): 6 attention heads do not divide among 4 ranks: choose tp of 1, 2, 3, 6",
 		"layers=0:dp=4;1:dp=4;2:tp=4":        "invalid plan value: layers=3: the plan must list the model's 4 layers, or none",
 	} {
 		p := plan(t, text)
@@ -233,6 +240,8 @@ func TestValidateBuiltPlans(t *testing.T) {
 	change := func(f func(p *Plan)) *Plan { p := Default(); f(p); return p }
 	var value *ValueError
 	var stages *StagesError
+	var ranks *RanksError
+	var mesh *MeshError
 	for name, c := range map[string]struct {
 		plan *Plan
 		as   any
@@ -242,8 +251,8 @@ func TestValidateBuiltPlans(t *testing.T) {
 		"unknown schedule":          {change(func(p *Plan) { p.Schedule = "zb" }), &value},
 		"empty stage":               {change(func(p *Plan) { p.Stages = []int{0} }), &stages},
 		"layers missing":            {change(func(p *Plan) { p.Layers = []Strategy{p.Strategy} }), &value},
-		"layers of different ranks": {change(func(p *Plan) { p.Layers = []Strategy{{DP: 2, TP: 1}, {DP: 3, TP: 1}} }), &value},
-		"no common mesh":            {change(func(p *Plan) { p.Layers = []Strategy{{DP: 2, TP: 3}, {DP: 3, TP: 2}} }), &value},
+		"layers of different ranks": {change(func(p *Plan) { p.Layers = []Strategy{{DP: 2, TP: 1}, {DP: 3, TP: 1}} }), &ranks},
+		"no common mesh":            {change(func(p *Plan) { p.Layers = []Strategy{{DP: 2, TP: 3}, {DP: 3, TP: 2}} }), &mesh},
 		"a role twice":              {change(func(p *Plan) { p.Order = "dp,dp" }), &value},
 		"a role left out":           {change(func(p *Plan) { p.DP, p.Order = 2, "tp" }), &value},
 	} {

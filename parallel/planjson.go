@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Schema names the version of the JSON form of plans.
@@ -48,15 +49,38 @@ func (p *Plan) UnmarshalJSON(data []byte) error {
 	}
 	q := Plan{Strategy: f.Strategy, Layers: f.Layers, Micro: f.Micro, Schedule: f.Schedule, Stages: f.Stages, Provenance: f.Provenance}
 	if f.Mesh.Index(AxisPP) != 0 {
-		return &ValueError{"mesh", fmt.Sprint(f.Mesh), "the first axis must be pp"}
+		return &ValueError{"mesh", f.Mesh.text(), "the first axis must be pp"}
 	}
 	q.PP = f.Mesh[0].Size
 	if err := q.checkValues(); err != nil {
 		return err
 	}
 	if !slices.Equal(f.Mesh, q.Mesh()) {
-		return &ValueError{"mesh", fmt.Sprint(f.Mesh), fmt.Sprintf("the strategies make it %v", q.Mesh())}
+		return &ValueError{"mesh", f.Mesh.text(), f.Mesh.unlike(q.Mesh())}
 	}
 	*p = q
 	return nil
+}
+
+// text lists the axes as "pp=2 dp=2".
+func (m Mesh) text() string {
+	words := make([]string, len(m))
+	for i, a := range m {
+		words[i] = fmt.Sprintf("%s=%d", a.Name, a.Size)
+	}
+	return strings.Join(words, " ")
+}
+
+// unlike says how a mesh differs from the one that strategies make.
+func (m Mesh) unlike(want Mesh) string {
+	remedy := fmt.Sprintf("the strategies make it %s", want.text())
+	for i, a := range m {
+		if m.Index(a.Name) < i {
+			return fmt.Sprintf("axis %s is there twice: %s", a.Name, remedy)
+		}
+	}
+	if n := m.Size(); n != want.Size() {
+		return fmt.Sprintf("it has %d ranks, the strategies %d: %s", n, want.Size(), remedy)
+	}
+	return remedy
 }

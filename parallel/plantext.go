@@ -141,7 +141,7 @@ func number(key, value string, least int) (int, error) {
 
 func setStages(p *Plan, v string) error {
 	for part := range strings.SplitSeq(v, ",") {
-		n, err := number("stages", part, 1)
+		n, err := number("stages", part, 0) // Validate knows what would be right instead of 0
 		if err != nil {
 			return &ValueError{"stages", v, fmt.Sprintf("%q is not a number of blocks, at least 1", part)}
 		}
@@ -154,7 +154,7 @@ func setStages(p *Plan, v string) error {
 // order. Keys left out are those of [Default]. layers lists the strategies of
 // all layers, as "0-1:dp=4;2-5:dp=2,tp=2,ckpt=all". Parse checks every value on
 // its own; whether the plan fits a model is Validate's question. Its errors are
-// a *KeyError or a *ValueError.
+// a *KeyError, a *ValueError, a *RanksError or a *MeshError.
 func Parse(text string) (*Plan, error) {
 	words := strings.Fields(text)
 	if len(words) == 0 {

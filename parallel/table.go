@@ -48,6 +48,9 @@ func (DataParallel) Activation() Placement { return Shard(0) }
 // projections into heads and the inner width, row-parallel ones out of them,
 // and the vocabulary. Shoeybi et al.: Megatron-LM (2019), section 3.
 type TensorParallel struct {
+	// Ways is how many ranks split a parameter, over all axes that do: one that
+	// does not divide by it is left whole. 0 leaves none whole.
+	Ways int
 	// Sequence splits the sequence between the projections: Korthikanti et al.:
 	// Reducing Activation Recomputation (2022), section 4.2.2.
 	Sequence bool
@@ -56,7 +59,7 @@ type TensorParallel struct {
 // Param is a shard of what is split. Other parameters are replicated, or take
 // part in a split sequence.
 func (t TensorParallel) Param(p *graph.Param) Holding {
-	if d, ok := p.Split(); ok {
+	if d, ok := p.Split(); ok && p.Shape[d]%max(1, t.Ways) == 0 {
 		return Hold(Shard(d))
 	}
 	if t.Sequence {

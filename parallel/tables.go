@@ -51,18 +51,21 @@ func (s Strategy) table(r Role, f Facts, layer int) Table {
 	return t
 }
 
-// tensorTable is tensor parallelism. Where the vocabulary does not divide, the
-// ranks share the sequence of that layer instead, or else compute the same.
+// tensorTable is tensor parallelism. Where the inner width of a block does not
+// divide, the ranks share the sequence there, or else compute the same; where
+// the vocabulary does not, all over the embedding and the head.
 func (s Strategy) tensorTable(f Facts, layer int) Table {
 	tp := s.Degree(RoleTP)
 	sequence := f.Seq%(tp*s.Degree(RoleSP)*s.Degree(RoleCP)) == 0
-	if !f.splits(layer, tp) {
-		if sequence {
-			return SequenceParallel{}
-		}
-		return Replicated{}
+	switch {
+	case f.splits(layer, tp):
+		return TensorParallel{Ways: tp, Sequence: s.SequenceParallel}
+	case f.isBlock(layer):
+		return TensorParallel{Ways: tp, Sequence: sequence}
+	case sequence:
+		return SequenceParallel{}
 	}
-	return TensorParallel{Sequence: s.SequenceParallel}
+	return Replicated{}
 }
 
 // splits reports whether all that tensor parallelism splits of a layer

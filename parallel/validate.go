@@ -7,8 +7,8 @@ import (
 )
 
 // Validate checks that the plan fits the model, so many workers and so many
-// sequences a step. Its errors are a *ValueError, a *StagesError, a
-// *WorkersError, a *BatchError or a *DegreeError.
+// sequences a step. Its errors are a *ValueError, a *RanksError, a *MeshError, a
+// *StagesError, a *WorkersError, a *BatchError or a *DegreeError.
 func (p *Plan) Validate(f Facts, workers, batch int) error {
 	if err := p.checkValues(); err != nil {
 		return err
@@ -20,8 +20,12 @@ func (p *Plan) Validate(f Facts, workers, batch int) error {
 		return err
 	}
 	for i, s := range p.LayerStrategies(f) {
-		if batch < 1 || batch%(s.Degree(RoleDP)*p.Micro) != 0 {
-			return &BatchError{Batch: batch, DP: s.Degree(RoleDP), Micro: p.Micro}
+		if dp := s.Degree(RoleDP); batch < 1 || batch%(dp*p.Micro) != 0 {
+			err := &BatchError{Batch: batch, DP: dp, Micro: p.Micro, Ways: p.BatchWays()}
+			if len(p.Layers) > 0 {
+				err.Layer = f.layerName(i)
+			}
+			return err
 		}
 		if err := f.checkDegrees(i, s); err != nil {
 			return err
@@ -30,35 +34,31 @@ func (p *Plan) Validate(f Facts, workers, batch int) error {
 	return nil
 }
 
-// checkDegrees checks that what a strategy splits of a layer divides. The
-// vocabulary need not: then the tensor-parallel ranks share the sequence.
+// checkDegrees checks that what a strategy splits of a layer divides. The inner
+// width and the vocabulary need not: then the tensor-parallel ranks share the
+// sequence there.
 func (f Facts) checkDegrees(layer int, s Strategy) error {
 	if layer >= len(f.Layers) {
 		return nil
 	}
 	l, tp, sp, cp := f.Layers[layer], s.Degree(RoleTP), s.Degree(RoleSP), s.Degree(RoleCP)
-	if f.isBlock(layer) {
-		common := 0
-		for _, x := range l.Splits {
-			common = gcd(common, x.Size)
-		}
-		for _, x := range l.Splits {
-			if x.Size%tp != 0 {
-				return &DegreeError{"tp", tp, l.Name, fmt.Sprintf("%d parts of %s", x.Size, x.Param), tp, divisors(common)}
-			}
-		}
-		if l.Heads > 0 && l.Heads%(tp*sp) != 0 {
-			return &DegreeError{"sp", sp, l.Name, fmt.Sprintf("%d attention heads", l.Heads), tp * sp, divisors(l.Heads / tp)}
-		}
+	fail := func(r Role, what string, size, parts int) error {
+		// The other degrees of the product divide size.
+		works := divisors(size / (parts / s.Degree(r)))
+		return &DegreeError{string(r), s.Degree(r), layer, l.Name, fmt.Sprintf("%d %s", size, what), parts, works}
 	}
-	tokens := fmt.Sprintf("%d tokens of a sequence", f.Seq)
+	const heads, tokens = "attention heads", "tokens of a sequence"
 	switch {
-	case f.Seq%(sp*cp) != 0 && sp > 1:
-		return &DegreeError{"sp", sp, l.Name, tokens, sp * cp, divisors(f.Seq / gcd(f.Seq, cp))}
+	case l.Heads%tp != 0:
+		return fail(RoleTP, heads, l.Heads, tp)
+	case l.Heads%(tp*sp) != 0:
+		return fail(RoleSP, heads, l.Heads, tp*sp)
 	case f.Seq%cp != 0:
-		return &DegreeError{"cp", cp, l.Name, tokens, cp, divisors(f.Seq)}
+		return fail(RoleCP, tokens, f.Seq, cp)
+	case f.Seq%(sp*cp) != 0:
+		return fail(RoleSP, tokens, f.Seq, sp*cp)
 	case s.SequenceParallel && f.Seq%(sp*cp*tp) != 0:
-		return &DegreeError{"tp", tp, l.Name, tokens, sp * cp * tp, divisors(f.Seq / (sp * cp))}
+		return fail(RoleTP, tokens, f.Seq, sp*cp*tp)
 	}
 	return nil
 }
@@ -94,10 +94,8 @@ func (p *Plan) checkValues() error {
 	if !slices.Contains(Schedules(), p.Schedule) {
 		return &ValueError{"schedule", string(p.Schedule), "must be gpipe or 1f1b"}
 	}
-	if _, err := arrange(p.distinct()); err != nil {
-		return &ValueError{"layers", getLayers(p), err.Error()}
-	}
-	return nil
+	_, err := arrange(p.distinct())
+	return err
 }
 
 // checkStages checks the stages and the strategies against the model's layers.
@@ -120,7 +118,7 @@ func (p *Plan) checkStages(f Facts) error {
 	sum := 0
 	for s, n := range p.Stages {
 		if n < 1 {
-			return fail(fmt.Sprintf("stage %d is empty", s))
+			return fail(fmt.Sprintf("stage %d is without layers", s))
 		}
 		sum += n
 	}

@@ -10,7 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/galvani-ml/galvani/models"
+	"github.com/galvani-ml/galvani/internal/plantest"
 	"github.com/galvani-ml/galvani/parallel"
 )
 
@@ -21,52 +21,22 @@ var (
 	oneBatch = flag.Int("plan-batch", 24, "sequences a step for -plan")
 )
 
-// planModel is a model that plans are drawn for: four blocks whose heads, inner
-// width and sequence divide by 2, 3, 4, 6 and 8.
-type planModel struct {
-	name   string
-	config models.Config
-}
-
-const (
-	planSeq    = 24
-	planBlocks = 4
-)
-
-func planModels() []planModel {
-	gpt := func(vocab int, tied bool) models.Config {
-		return &models.GPTConfig{
-			VocabSize: vocab, NPositions: planSeq, NEmbd: 48, NLayer: planBlocks, NHead: 24,
-			ActivationFunction: "gelu_new", LayerNormEpsilon: 1e-5, InitializerRange: 0.1, TieWordEmbeddings: tied,
-		}
-	}
-	return []planModel{
-		{"gpt", gpt(48, true)},
-		{"gpt-odd", gpt(29, true)},
-		{"gpt-untied", gpt(48, false)},
-		{"bert", &models.BERTConfig{
-			VocabSize: 48, MaxPositionEmbeddings: planSeq, HiddenSize: 48, NumHiddenLayers: planBlocks, NumAttentionHeads: 24,
-			IntermediateSize: 72, TypeVocabSize: 2, HiddenAct: "gelu", LayerNormEps: 1e-12, InitializerRange: 0.1, TieWordEmbeddings: true,
-		}},
-	}
-}
-
 // reference is what one device computes, by batch.
 type reference struct {
-	model  planModel
+	model  plantest.Model
 	tokens string
 	byRows map[int]outcome
 }
 
 func (r *reference) train(t testing.TB, plan *parallel.Plan, batch int) (outcome, error) {
-	spec, err := tinySpec(r.model.config, r.tokens, plan)
+	spec, err := tinySpec(r.model.Config, r.tokens, plan)
 	if err != nil {
 		return outcome{}, err
 	}
 	// AdamW turns what rounding leaves of a small gradient into whole steps, so
 	// these are small.
 	spec.Config.LR = 2e-3
-	spec.Config.Batch, spec.Config.Seq, spec.Data.Batch, spec.Data.Seq = batch, planSeq, batch, planSeq
+	spec.Config.Batch, spec.Config.Seq, spec.Data.Batch, spec.Data.Seq = batch, plantest.Seq, batch, plantest.Seq
 	return trainTiny(t, spec)
 }
 
@@ -133,14 +103,16 @@ func apart(x, y []float32) (distance, norm float64) {
 
 // TestEveryPlanTrainsAlike draws plans over 1 to 8 ranks, each layer with its
 // own strategy, and finds the training of one device, dropout and masking
-// included. A failing plan is shrunk and printed as a command.
+// included. It draws as many for each model as -rapid.checks says, by default
+// 100. A failing plan is shrunk, for as long as -rapid.shrinktime says, and
+// printed as a command.
 func TestEveryPlanTrainsAlike(t *testing.T) {
 	tokens := tinyTokens(t)
-	for _, m := range planModels() {
-		if *oneModel != "" && *oneModel != m.name {
+	for _, m := range plantest.Models() {
+		if *oneModel != "" && *oneModel != m.Name {
 			continue
 		}
-		t.Run(m.name, func(t *testing.T) {
+		t.Run(m.Name, func(t *testing.T) {
 			r := &reference{m, tokens, map[int]outcome{}}
 			if *onePlan != "" {
 				plan, err := parallel.Parse(*onePlan)
@@ -152,87 +124,32 @@ func TestEveryPlanTrainsAlike(t *testing.T) {
 				}
 				return
 			}
+			progress := newPlanProgress(t)
 			rapid.Check(t, func(rt *rapid.T) {
-				plan, batch := drawPlan(rt)
+				plan, batch := plantest.Draw(rt)
 				if err := r.check(t, plan, batch); err != nil {
-					rt.Fatalf("%v\nreproduce: go test ./train -run EveryPlanTrainsAlike -plan-model %s -plan-batch %d -plan '%v'", err, m.name, batch, plan)
+					command := fmt.Sprintf("-run EveryPlan -plan-model %s -plan-batch %d -plan '%v'", m.Name, batch, plan)
+					rt.Fatalf("%v\nreproduce: go test ./train %s\nin worker processes: go test ./cmd/galvani -v %s", err, command, command)
 				}
+				progress.checked(plan)
 			})
 		})
 	}
 }
 
-// drawPlan draws a plan for a model of four blocks, and a batch it divides.
-func drawPlan(t *rapid.T) (*parallel.Plan, int) {
-	p := parallel.Default()
-	ranks := rapid.SampledFrom([]int{1, 2, 3, 4, 6, 8}).Draw(t, "ranks")
-	p.PP = rapid.SampledFrom(divisorsUpTo(ranks, planBlocks)).Draw(t, "pp")
-	p.Micro = rapid.IntRange(1, 3).Draw(t, "micro")
-	p.Schedule = rapid.SampledFrom(parallel.Schedules()).Draw(t, "schedule")
-	if rapid.Bool().Draw(t, "uneven") {
-		rest := planBlocks - p.PP
-		for range p.PP - 1 {
-			more := rapid.IntRange(0, rest).Draw(t, "more blocks")
-			rest -= more
-			p.Stages = append(p.Stages, 1+more)
-		}
-		p.Stages = append(p.Stages, 1+rest)
-	}
-	axes := drawFactors(t, ranks/p.PP)
-	p.Strategy = drawStrategy(t, axes)
-	if rapid.Bool().Draw(t, "mixed") {
-		for range planBlocks + 2 {
-			p.Layers = append(p.Layers, drawStrategy(t, axes))
-		}
-		p.Strategy = parallel.Strategy{DP: 1, TP: 1}
-	}
-	return p, p.BatchWays() * p.Micro * rapid.IntRange(1, 2).Draw(t, "rows")
+// planProgress logs how many plans have trained alike, by number of ranks.
+type planProgress struct {
+	t       *testing.T
+	total   int
+	byRanks map[int]int
 }
 
-func divisorsUpTo(n, most int) []int {
-	var ds []int
-	for d := 1; d <= min(n, most); d++ {
-		if n%d == 0 {
-			ds = append(ds, d)
-		}
-	}
-	return ds
-}
+func newPlanProgress(t *testing.T) *planProgress { return &planProgress{t, 0, map[int]int{}} }
 
-// drawFactors draws an ordered factorisation into primes: the finest mesh.
-func drawFactors(t *rapid.T, n int) []int {
-	var primes []int
-	for p := 2; n > 1; p++ {
-		for n%p == 0 {
-			primes = append(primes, p)
-			n /= p
-		}
+func (p *planProgress) checked(plan *parallel.Plan) {
+	p.total++
+	p.byRanks[plan.Mesh().Size()]++
+	if p.total%100 == 0 {
+		p.t.Logf("%d plans train alike; by number of ranks %v", p.total, p.byRanks)
 	}
-	return rapid.Permutation(primes).Draw(t, "axes")
-}
-
-// drawStrategy gives each axis a role, neighbouring axes the same one where
-// they have the same.
-func drawStrategy(t *rapid.T, axes []int) parallel.Strategy {
-	roles := rapid.Permutation(parallel.Roles()).Draw(t, "order")
-	degree := map[parallel.Role]int{}
-	at := 0
-	for _, size := range axes {
-		at = rapid.IntRange(at, len(roles)-1).Draw(t, "role")
-		degree[roles[at]] = max(1, degree[roles[at]]) * size
-	}
-	s := parallel.Strategy{
-		DP: max(1, degree[parallel.RoleDP]), TP: max(1, degree[parallel.RoleTP]), SP: degree[parallel.RoleSP], CP: degree[parallel.RoleCP],
-		ZeRO:             rapid.IntRange(0, 3).Draw(t, "zero"),
-		Checkpoint:       rapid.Bool().Draw(t, "ckpt"),
-		SequenceParallel: rapid.Bool().Draw(t, "sequence parallel"),
-	}
-	if s.Ranks() > 1 {
-		var names []string
-		for _, r := range roles {
-			names = append(names, string(r))
-		}
-		s.Order = parallel.Order(strings.Join(names, ","))
-	}
-	return s
 }
