@@ -122,7 +122,7 @@ func writePlans(w io.Writer, results []PlanResult) error {
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "%-*s\tworkers\ttokens/s\tof one worker\trounds\tms a step\tcommunication\tbubble\tsent a step\tplanned\tmeasured\tloss\toff by\t\n", width, "plan")
 	for _, r := range results {
-		fmt.Fprintf(t, "%-*s\t%d x %d\t%.0f\t%.2f\t%.2f to %.2f\t%.1f\t%.1f%%\t%s\t%s\t%s\t%s\t%.5f\t%.0e\t\n", width, r.Plan, r.Workers, r.Threads,
+		fmt.Fprintf(t, "%-*s\t%d x %d\t%.0f\t%.2f\t%.2f to %.2f\t%.1f\t%.1f%%\t%s\t%s\t%s\t%s\t%.5f\t%.1g\t\n", width, r.Plan, r.Workers, r.Threads,
 			r.Value, r.Peers[oneWorker], r.PeersMin[oneWorker], r.PeersMax[oneWorker], 1e3*r.Seconds,
 			100*r.CommunicationShare, r.bubble(), humanize.IBytes(uint64(r.SentBytes)),
 			humanize.IBytes(uint64(r.PlannedBytes)), r.memory(), r.Loss, r.LossOff)
@@ -134,9 +134,10 @@ func writePlans(w io.Writer, results []PlanResult) error {
 }
 
 const plansLegend = `workers: processes x threads of each. of one worker: the ratio of speeds, and its extremes over the rounds.
-communication: the part of a step that a worker waits for collectives and sends; bubble: for other pipeline stages, the way of
-what they send included. Neither holds what hides behind computation; both, and sent, are of the mean worker. planned, measured:
-memory of the largest worker. off by: the largest relative difference of a loss from one worker's.
+communication: the part of a step that a worker waits for collectives and sends; bubble: for other pipeline stages, to receive
+activations and gradients, their way included, and for the last stage at the end of the step. Neither holds what hides behind
+computation; both, and sent, are of the mean worker. planned, measured: memory of the largest worker. off by: the largest relative
+difference of a loss from one worker's.
 `
 
 // bubble is the share as it is printed: only stages have one.
