@@ -28,6 +28,12 @@
 // for; that of PyTorch is a script in Python (python/pytorch.py), which is part of
 // the program and speaks the same protocol.
 //
+// With [TrainOptions].Plans, the suite trains each plan by worker processes over
+// a NATS server of this process, as galvani train does ([train.Trial]), in turns
+// with one worker that has all threads. Each turn starts the workers anew, and
+// steps before the measured ones are not counted. Every loss must be that of one
+// worker. [PlanResult] says what the shares of communication and bubble are.
+//
 // The suite cpu ([CPU]) measures the kernels of package kernel one by one, and
 // what the machine can do at most by loops that do nothing else, in the same run;
 // matrix products, if asked for, in turns with OpenBLAS (python/openblas.py).

@@ -3,6 +3,7 @@ package exec
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/galvani-ml/galvani/graph"
 )
@@ -206,12 +207,12 @@ func (m *Machine) awaitAll(ctx context.Context, exchanges []*step) error {
 func (m *Machine) await(ctx context.Context, ticket uint64) error {
 	q := m.queue
 	for q.done < ticket {
-		start := m.clock()
+		start := time.Now()
 		r := q.take(ctx)
 		if r.bucket != nil {
-			m.waited.Collectives += m.since(start)
+			m.waited.Collectives += time.Since(start)
 		} else {
-			m.took(r.run.step, m.since(start))
+			m.took(r.run.step, time.Since(start))
 		}
 		switch {
 		case r.err == nil:

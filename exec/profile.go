@@ -20,7 +20,7 @@ type KindTime struct {
 
 // Profile starts to measure instructions anew, or stops.
 func (m *Machine) Profile(on bool) {
-	m.profile, m.waited = nil, Waited{}
+	m.profile = nil
 	if !on {
 		return
 	}
@@ -42,20 +42,27 @@ type Waited struct {
 	Collectives time.Duration // sums of gradients and of the norm included
 	Receives    time.Duration // from other pipeline stages: the bubble, and the way
 	Sends       time.Duration
+	// Norm is the part of Collectives that the sum of the norm and the loss at the
+	// end of a step took: there, ranks that are done wait for all others.
+	Norm time.Duration
 }
 
 // Total is the sum.
 func (w Waited) Total() time.Duration { return w.Collectives + w.Receives + w.Sends }
 
-// Waited is what was measured since the profile began.
+// Sub is what was waited since w was w0.
+func (w Waited) Sub(w0 Waited) Waited {
+	return Waited{w.Collectives - w0.Collectives, w.Receives - w0.Receives, w.Sends - w0.Sends, w.Norm - w0.Norm}
+}
+
+// Waited is what was measured since the machine was made, profiling or not.
 func (m *Machine) Waited() Waited { return m.waited }
 
 // took notes what an instruction took.
 func (m *Machine) took(s *step, d time.Duration) {
-	if m.profile == nil {
-		return
+	if m.profile != nil {
+		m.profile[s.kind].Time += d
 	}
-	m.profile[s.kind].Time += d
 	if s.exchange == nil {
 		return
 	}
@@ -69,17 +76,13 @@ func (m *Machine) took(s *step, d time.Duration) {
 	}
 }
 
-// clock is the time, and since what passed from then on, while profiling.
-func (m *Machine) clock() (now time.Time) {
-	if m.profile != nil {
-		now = time.Now()
-	}
-	return now
-}
-
-func (m *Machine) since(start time.Time) time.Duration {
+// compute runs the kernel of an instruction.
+func (m *Machine) compute(s *instruction, a *Args) error {
 	if m.profile == nil {
-		return 0
+		return s.kernel.Run(a)
 	}
-	return time.Since(start)
+	start := time.Now()
+	err := s.kernel.Run(a)
+	m.took(s.step, time.Since(start))
+	return err
 }

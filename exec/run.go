@@ -3,6 +3,7 @@ package exec
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // Forward computes a micro-batch, whose inputs lie in its slot. The first one
@@ -74,7 +75,7 @@ func (m *Machine) failure(s *instruction, mb MicroBatch, err error) error {
 }
 
 // execute runs one instruction, or starts it.
-func (m *Machine) execute(ctx context.Context, s *instruction, mb MicroBatch, first bool) (err error) {
+func (m *Machine) execute(ctx context.Context, s *instruction, mb MicroBatch, first bool) error {
 	if s.exchange != nil && m.queue != nil {
 		if m.reducing && s.early {
 			return nil // began in the backward pass
@@ -85,13 +86,12 @@ func (m *Machine) execute(ctx context.Context, s *instruction, mb MicroBatch, fi
 		}
 	}
 	a := m.arguments(s, mb, first)
-	start := m.clock()
-	if s.exchange != nil {
-		err = s.exchange(ctx, m.comm, mb, s.name, a)
-	} else {
-		err = s.kernel.Run(a)
+	if s.exchange == nil {
+		return m.compute(s, a)
 	}
-	m.took(s.step, m.since(start))
+	start := time.Now()
+	err := s.exchange(ctx, m.comm, mb, s.name, a)
+	m.took(s.step, time.Since(start))
 	return err
 }
 

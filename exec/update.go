@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/galvani-ml/galvani/graph"
 	"github.com/galvani-ml/galvani/internal/exactsum"
@@ -82,9 +83,9 @@ func (m *Machine) sumGradients(ctx context.Context) error {
 			m.startBucket(ctx, b, groups)
 			continue
 		}
-		start := m.clock()
+		start := time.Now()
 		err := m.sumBucket(ctx, b, groups)
-		m.waited.Collectives += m.since(start)
+		m.waited.Collectives += time.Since(start)
 		if err != nil {
 			return bucketFailure(b, m.last, err)
 		}
@@ -130,9 +131,10 @@ func (m *Machine) totals(ctx context.Context) (squares, loss float64, err error)
 	}
 	ofSquares.Put(m.message[:exactsum.Size])
 	ofLosses.Put(m.message[exactsum.Size:])
-	start := m.clock()
+	start := time.Now()
 	err = m.comm.AllReduce(ctx, GroupWorld, "gradient norm and loss", m.message)
-	m.waited.Collectives += m.since(start)
+	took := time.Since(start)
+	m.waited.Collectives, m.waited.Norm = m.waited.Collectives+took, m.waited.Norm+took
 	if err != nil {
 		return 0, 0, err
 	}

@@ -12,6 +12,9 @@
 // programs read it as it is. It does not depend on the plan: a job resumes
 // under any other.
 //
+// A [Trial] is a run that is measured: its workers train as any others, but
+// neither evaluate nor save.
+//
 // One step of one worker can be recorded, with all that it receives from
 // others; [Replay] takes it again in this process, and compares the bits.
 //

@@ -137,6 +137,9 @@ func (j *job) follow(ctx context.Context, c *comm.Coordinator) error {
 				return err
 			}
 		case <-stop:
+			if j.spec.Trial {
+				return context.Cause(ctx)
+			}
 			stop = nil
 			j.progress.fact("stopping", "saving after this step; press Ctrl-C again to give up at once")
 			go func() { // workers answer between steps
@@ -198,6 +201,8 @@ func (j *job) stepped(r stepReport) error {
 		m.Seconds = max(m.Seconds, w.Seconds)
 		m.PeakBytes = max(m.PeakBytes, w.PeakBytes)
 	}
+	e := meanOf(all)
+	m.CommunicationSeconds, m.WaitSeconds, m.SentBytes = e.CommunicationSeconds, e.WaitSeconds, e.SentBytes
 	m.TokensPerSecond = float64(tokens) / m.Seconds
 	m.TFLOPS = m.TokensPerSecond * models.FLOPsPerToken(j.model, j.spec.Config.Seq) / 1e12
 	j.last = &m

@@ -31,6 +31,7 @@ type Spec struct {
 	Out     string // the run's directory
 	Threads int    // of this worker
 	Version string // of Galvani
+	Trial   bool   // neither evaluate nor save
 }
 
 // Kinds of events that workers report.
@@ -52,6 +53,7 @@ type stepReport struct {
 	LR        float64
 	Seconds   float64
 	PeakBytes int64
+	exchanged
 }
 
 // valReport is an evaluation after a step.

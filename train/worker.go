@@ -87,11 +87,12 @@ func serve(ctx context.Context, member *comm.Member) error {
 	if err != nil {
 		return err
 	}
-	transport, err := member.Transport(ctx, comm.TransportOptions{Timeout: exchangeTimeout})
+	wire, err := member.Transport(ctx, comm.TransportOptions{Timeout: exchangeTimeout})
 	if err != nil {
 		return err
 	}
-	defer transport.Close()
+	defer wire.Close()
+	transport := &metered{Transport: wire}
 	w, err := newWorld(transport, part)
 	if err != nil {
 		return err
@@ -101,13 +102,15 @@ func serve(ctx context.Context, member *comm.Member) error {
 		return err
 	}
 	defer r.close()
-	return (&loop{rank: r, member: member}).run(ctx)
+	m := &meter{machine: r.machine, transport: transport, pipeline: spec.Plan.PP > 1}
+	return (&loop{rank: r, member: member, meter: m}).run(ctx)
 }
 
 // loop takes the steps of a worker and reports them.
 type loop struct {
 	*rank
 	member *comm.Member
+	meter  *meter
 }
 
 func (l *loop) report(kind string, v any) error {
@@ -132,6 +135,7 @@ func (l *loop) run(ctx context.Context) error {
 	c := l.spec.Config
 	last := l.spec.Start
 	for step := l.spec.Start; step < c.Steps; step++ {
+		l.meter.begin()
 		start := time.Now()
 		stats, err := l.step(ctx, step)
 		if err != nil {
@@ -158,7 +162,7 @@ func (l *loop) run(ctx context.Context) error {
 func (l *loop) stepReport(step int, s exec.Stats, took time.Duration) stepReport {
 	return stepReport{
 		Step: step, Loss: s.Loss, GradNorm: s.GradNorm, LR: l.spec.Config.learningRate(step - 1),
-		Seconds: took.Seconds(), PeakBytes: l.peak,
+		Seconds: took.Seconds(), PeakBytes: l.peak, exchanged: l.meter.end(),
 	}
 }
 
@@ -179,6 +183,9 @@ func (l *loop) asked() bool {
 // after evaluates and saves where the step calls for it.
 func (l *loop) after(ctx context.Context, step int, stop bool) error {
 	c := l.spec.Config
+	if l.spec.Trial {
+		return nil
+	}
 	end := stop || step == c.Steps
 	if l.data.ValBatches() > 0 && (step == c.Steps || c.EvalEvery > 0 && step%c.EvalEvery == 0) {
 		loss, err := l.evaluate(ctx, step)

@@ -35,6 +35,7 @@ type benchTrainCmd struct {
 	Workload    []string      `default:"small" enum:"${workloads}" placeholder:"NAME" help:"What to train: ${workloads}. Repeatable. Default: small."`
 	Peers       optional      `placeholder:"NAMES" help:"Measure peers in turns: PyTorch where a python3 has torch, and for small Gorgonia's TapeMachine. As --peers=gorgonia,pytorch or --peers=none, those of all workloads. Default: Gorgonia, for small."`
 	Peer        []string      `sep:"none" placeholder:"NAME=COMMAND" help:"A further peer: a shell command that prints tokens/s, run once a round, told the workload by GALVANI_BENCH_BATCH, _SEQ, _LAYERS, _WIDTH, _HEADS, _VOCAB, _TIED, _UPDATE, _STEPS, _THREADS. Repeatable."`
+	Plans       plansFlag     `placeholder:"PLANS" help:"Measure plans instead of peers, each trained by worker processes in turns with one worker: 'PLAN;PLAN', texts as 'pp=2 micro=4' or JSON files. Repeatable. Tells of each tokens/s, the shares of a step in which workers wait for collectives and sends (communication) and for other pipeline stages (bubble: to receive activations and gradients, and at the end of the step), bytes sent, planned and measured memory. Alone or as --plans=default: one, two workers by each strategy, checkpointing, and a mixed plan."`
 	PeerTimeout time.Duration `default:"10m" help:"How long a turn may take."`
 	Rounds      int           `default:"5" help:"Turns that each side takes."`
 	Steps       int           `default:"3" help:"Steps a turn."`
@@ -60,6 +61,7 @@ func (c *benchTrainCmd) Run(ctx context.Context, s *streams) error {
 	case c.Peers.given:
 		o.Peers = []string{bench.PeersUsual}
 	}
+	o.Plans = c.Plans.texts
 	for _, text := range c.Peer {
 		p, err := bench.ParsePeerCommand(text)
 		if err != nil {
@@ -102,6 +104,24 @@ func (o *optional) Decode(ctx *kong.DecodeContext) error {
 		return nil
 	}
 	return ctx.Scan.PopValueInto("value", &o.value)
+}
+
+// plansFlag is a flag that may be repeated, with or without a value.
+type plansFlag struct{ texts []string }
+
+// IsBool says that the flag may stand alone.
+func (plansFlag) IsBool() bool { return true }
+
+// Decode adds the value, or that of the default where there is none.
+func (p *plansFlag) Decode(ctx *kong.DecodeContext) error {
+	text := bench.PlansDefault
+	if ctx.Scan.Peek().IsValue() {
+		if err := ctx.Scan.PopValueInto("value", &text); err != nil {
+			return err
+		}
+	}
+	p.texts = append(p.texts, text)
+	return nil
 }
 
 // childCmd is one side of a benchmark.
