@@ -16,9 +16,9 @@ test: ## all tests
 race: ## all tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race ./...
 
-soak: ## 5,000 random plans in one process and 200 in worker processes, each beside one device; minutes
+soak: ## 5,000 random plans in one process and 500 in worker processes, each beside one device; minutes
 	go test ./train -run EveryPlan -v -timeout 0 -rapid.checks=1000
-	go test ./cmd/galvani -run EveryPlan -v -timeout 0 -plans=40
+	go test ./cmd/galvani -run EveryPlan -v -timeout 0 -plans=100
 
 lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## golangci-lint, with the import rules
 	$< run ./...
