@@ -16,9 +16,16 @@ func product(p *kernel.Pool, precision exec.Precision, a, b, bias int, m, n, k i
 	if transB {
 		g.LDB = k
 	}
-	return &exec.Kernel{FLOPs: flops(m, n, k), Adds: []int{0}, Run: func(args *exec.Args) error {
+	var rounds []int
+	if g.BF16 {
+		if rounds = []int{a}; !transB {
+			rounds = append(rounds, b)
+		}
+	}
+	return &exec.Kernel{FLOPs: flops(m, n, k), Adds: []int{0}, Rounds: rounds, Run: func(args *exec.Args) error {
 		g := g
 		g.A, g.B, g.C, g.Accumulate = args.In[a], args.In[b], args.Out[0], args.Add[0]
+		g.A16, g.B16 = words(args.In16, a), words(args.In16, b)
 		if bias < len(args.In) {
 			g.Bias = args.In[bias]
 		}
@@ -28,6 +35,14 @@ func product(p *kernel.Pool, precision exec.Precision, a, b, bias int, m, n, k i
 		kernel.Gemm(p, g)
 		return nil
 	}}
+}
+
+// words is value i where it is stored in bf16, else nil.
+func words(x [][]uint16, i int) []uint16 {
+	if i < len(x) {
+		return x[i]
+	}
+	return nil
 }
 
 const noBias = 1 << 10 // more than any operation has operands

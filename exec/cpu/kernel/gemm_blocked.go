@@ -32,7 +32,7 @@ func gemmBlocked(p *Pool, g *GemmArgs) {
 	f := in.format(g.BF16)
 	kc := f.depthBlock(g.K)
 	mc := g.M
-	if g.TransA || f != plain {
+	if g.TransA || f != plain && !g.pairsInPlace(f) {
 		mc = packedA / (f.lanes(kc) * panelA) * in.mr
 	}
 	*t = blockTask{g: *g, in: in, format: f, tile: in.tile, workers: p.scratch.workers}
@@ -51,6 +51,11 @@ func gemmBlocked(p *Pool, g *GemmArgs) {
 	*t = blockTask{}
 }
 
+// pairsInPlace reports whether the rows of A are pairs already.
+func (g *GemmArgs) pairsInPlace(f format) bool {
+	return f == paired && g.A16 != nil && !g.TransA && g.LDA%2 == 0 && g.K%2 == 0
+}
+
 // placeA says where the block of A lies, and copies it if it is transposed or
 // must be rounded.
 func (t *blockTask) placeA(p *Pool) {
@@ -60,15 +65,27 @@ func (t *blockTask) placeA(p *Pool) {
 		t.a, t.row, t.rs, t.ks = p.scratch.a, 0, 1, panelA
 		pack := &p.tasks.pack
 		*pack = packTask{
-			in: t.in, format: t.format, dst: t.a, src: g.A[t.k0*g.LDA+t.m0:], lds: g.LDA,
-			rows: t.kc, cols: t.rows,
+			in: t.in, format: t.format, dst: t.a, lds: g.LDA,
+			rows: t.kc, cols: t.rows, workers: t.workers,
+		}
+		if from := t.k0*g.LDA + t.m0; g.A16 != nil {
+			pack.src16 = g.A16[from:]
+		} else {
+			pack.src = g.A[from:]
 		}
 		p.run(ceil(t.kc, packDepth), 1, pack)
 		*pack = packTask{}
+	case g.pairsInPlace(t.format):
+		t.a, t.row, t.rs, t.ks = lanesOf(g.A16[t.m0*g.LDA+t.k0:]), g.LDA/2, g.LDA/2, 1
 	case t.format != plain:
 		t.a, t.row, t.rs, t.ks = p.scratch.a, t.lanes, t.lanes, 1
 		round := &p.tasks.round
-		*round = roundTask{t.in, t.format, t.a, g.A[t.m0*g.LDA+t.k0:], g.LDA, t.kc}
+		*round = roundTask{in: t.in, format: t.format, dst: t.a, lds: g.LDA, cols: t.kc}
+		if from := t.m0*g.LDA + t.k0; g.A16 != nil {
+			round.src16 = g.A16[from:]
+		} else {
+			round.src = g.A[from:]
+		}
 		p.run(t.rows, max(1, chunk/t.kc), round)
 		*round = roundTask{}
 	default:
@@ -116,10 +133,10 @@ func (t *blockTask) run(worker, lo, hi int) {
 
 // compute does rows from up to to of the strip of C that starts at column col.
 // Meanwhile it asks for the strip of B that starts at column next.
-func (t *blockTask) compute(buffer []float32, col, next, from, to int) {
+func (t *blockTask) compute(worker []float32, col, next, from, to int) {
 	g, mr, nr := &t.g, t.in.mr, t.in.nr
 	cols := min(t.width*nr, g.N-col)
-	b := t.strip(buffer, col, cols)
+	b := t.strip(worker, col, cols)
 	accumulate, last := g.Accumulate || t.k0 > 0, t.k0+t.kc == g.K
 	ahead := min(t.width*nr, g.N-next)
 	for i := from; i < to; i += mr {
@@ -138,7 +155,7 @@ func (t *blockTask) compute(buffer []float32, col, next, from, to int) {
 			t.tile(t.lanes, a, t.rs, t.ks, b[j*t.lanes:], nr, g.C[(t.m0+i)*g.LDC+col+j:], g.LDC, rows, min(nr, cols-j), accumulate, bias)
 		}
 		if last {
-			g.finish(t.in, g.C, g.LDC, t.m0+i, col, rows, cols)
+			g.finish(t.in, lastBlock(worker), g.C, g.LDC, t.m0+i, col, rows, cols)
 		}
 	}
 }

@@ -63,6 +63,7 @@ type tasks struct {
 	embed    embedTask
 	dropout  dropoutTask
 	chain    chainTask
+	rounded  roundedTask
 	adamW    adamWTask
 	squares  squaresTask
 	peak     peakTask
