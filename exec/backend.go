@@ -54,6 +54,9 @@ type Kernel struct {
 	InPlace []int
 	// Adds lists the results that Run can add to what is there.
 	Adds []int
+	// Rounds lists the operands that Run rounds to bf16 before all else, so that
+	// they may be stored so; Narrows lists the results that it can store so.
+	Rounds, Narrows []int
 	// FLOPs counts multiplications and additions; 0 where memory, not
 	// arithmetic, is the limit.
 	FLOPs int64
@@ -63,7 +66,8 @@ type Kernel struct {
 
 // Args is the memory that a kernel works on. Operands of type int32 are in
 // Ints at their index; in In are then their bits, for operations that only move
-// values.
+// values. Where In or Out has nothing, the value is stored in bf16, as the upper
+// 16 bits of each float32, and is in In16 or Out16; these are nil if none is.
 type Args struct {
 	In      [][]float32
 	Ints    [][]int32
@@ -71,6 +75,8 @@ type Args struct {
 	Add     []bool      // results to be added to what is there
 	Scratch []float32
 	Packed  []float32 // the operand of Kernel.Packing in its layout; nil where it is not packed
+
+	In16, Out16 [][]uint16
 }
 
 // Assign is the operation y = x, or with Args.Add y += x. It moves values to

@@ -10,7 +10,7 @@ var regionNames = [regions]string{"param", "grad", "m", "v", "once", "sum", "sta
 
 // Describe lists the instructions, one a line: position, operation, place in
 // the model, and the results and operands as region+offset[shape], offsets in
-// elements. A gradient is marked "set" where the first micro-batch overwrites
+// elements of 4 bytes; after bf16 what is stored so. A gradient is marked "set" where the first micro-batch overwrites
 // it and "add" where it is added to. Scratch memory comes next, then the
 // exchanges beside the computation that the instruction waits for, and the
 // position after which one of the epilogue may start.
@@ -67,7 +67,12 @@ func (p *Program) describe(b *strings.Builder, s *step) {
 }
 
 // String gives the place of v and its shape.
-func (v *value) String() string { return fmt.Sprintf("%v%v", v.buf, []int(v.typ.Shape)) }
+func (v *value) String() string {
+	if v.bf16 {
+		return fmt.Sprintf("%vbf16%v", v.buf, []int(v.typ.Shape))
+	}
+	return fmt.Sprintf("%v%v", v.buf, []int(v.typ.Shape))
+}
 
 // String gives the place of b.
 func (b *buffer) String() string { return fmt.Sprintf("%s+%d", regionNames[b.region], b.offset) }

@@ -25,6 +25,8 @@
 //     applies the activation, adds the residual, or multiplies by the activation's
 //     slope while its result is in cache.
 //   - [Elementwise]: a chain of elementwise operations becomes one instruction too.
+//   - [Narrow]: with [BF16], what products alone read, which would round it, is
+//     rounded by its producer and stored in bf16, in half of the memory.
 //   - [InPlace]: a result takes the memory of an operand that nothing reads any more.
 //   - [Recompute]: the backward pass computes activations and norms again. It saves
 //     memory and takes time, so it is off unless it is enabled. What else is

@@ -140,7 +140,7 @@ func TestFusionInEvaluation(t *testing.T) {
 func TestUnknownPass(t *testing.T) {
 	for _, o := range []exec.Options{{Disable: []exec.Pass{"epilog"}}, {Enable: []exec.Pass{"epilog"}}} {
 		_, err := exec.Compile(trainable(t, exectest.GPT, exectest.Small), backend(t, 1), o)
-		if err == nil || !strings.Contains(err.Error(), `exec: there is no pass "epilog": the passes are recompute, epilogue, elementwise, inplace, pack, overlap`) {
+		if err == nil || !strings.Contains(err.Error(), `exec: there is no pass "epilog": the passes are recompute, epilogue, elementwise, narrow, inplace, pack, overlap`) {
 			t.Errorf("error %v", err)
 		}
 	}

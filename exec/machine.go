@@ -180,6 +180,7 @@ func bindAll(p *Program, steps []*step, at func(*buffer, int) []float32) []instr
 			for _, v := range s.out {
 				a.Out = append(a.Out, at(v.buf, slot))
 			}
+			a.In16, a.Out16 = inBF16(s.in, a.In), inBF16(s.out, a.Out)
 			if s.scratch != nil {
 				a.Scratch = at(s.scratch, slot)
 			}

@@ -59,7 +59,7 @@ func (m Memory) String() string {
 
 func size(n int64) string { return humanize.IBytes(uint64(max(0, n))) }
 
-const elementBytes = 4 // of float32 and int32
+const elementBytes = 4 // of float32, int32, and two of bf16
 
 // Memory is what the program needs: the arena that [New] allocates, and the
 // back end's own.

@@ -23,6 +23,9 @@ const (
 	// as dropout and the residual connection: what is between them stays in
 	// cache.
 	Elementwise Pass = "elementwise"
+	// Narrow stores in bf16 what is read by products in bf16 alone, which round
+	// it anyway. Without [BF16] there is nothing of that kind.
+	Narrow Pass = "narrow"
 	// InPlace gives a result the memory of an operand that nothing reads
 	// afterwards.
 	InPlace Pass = "inplace"
@@ -36,7 +39,7 @@ const (
 )
 
 // Passes are all passes.
-func Passes() []Pass { return []Pass{Recompute, Epilogue, Elementwise, InPlace, Pack, Overlap} }
+func Passes() []Pass { return []Pass{Recompute, Epilogue, Elementwise, Narrow, InPlace, Pack, Overlap} }
 
 // CheckPasses refuses names of passes that there are not.
 func CheckPasses(passes ...Pass) error {

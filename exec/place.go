@@ -28,7 +28,7 @@ const (
 type buffer struct {
 	name   string // of the leaf or operation it was made for
 	layer  int
-	size   int // elements
+	size   int // elements of 4 bytes
 	region region
 	offset int // elements; from the slot's start in regionSlots
 	pinned bool
@@ -54,7 +54,7 @@ func (c *compiler) place() {
 				v.buf = reusable(s)
 			}
 			if v.buf == nil {
-				v.buf = c.buffer(v.tag, v.typ.Size())
+				v.buf = c.buffer(v.tag, v.size())
 				v.buf.start = s.begins
 			}
 			v.buf.end = max(v.buf.end, v.last)
@@ -69,10 +69,10 @@ func (c *compiler) place() {
 // reusable returns the buffer of an operand that the result of s may overwrite,
 // nil if there is none.
 func reusable(s *step) *buffer {
-	size := s.out[0].typ.Size()
+	size := s.out[0].size()
 	for _, i := range s.kernel.InPlace {
 		b := s.in[i].buf
-		if b.pinned || b.size != size || b.end > s.pos {
+		if b.pinned || b.size != size || b.end > s.pos || s.in[i].bf16 != s.out[0].bf16 {
 			continue
 		}
 		elsewhere := false // also read by an operand that must be kept

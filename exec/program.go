@@ -15,7 +15,7 @@ type Options struct {
 	Slots int
 	// Train adds the backward pass, gradients and the optimizer's state.
 	Train bool
-	// Precision is that of products by parameters.
+	// Precision is that of products by parameters, and of what only they read.
 	Precision Precision
 	// Borrow leaves the parameters out of the arena: [Borrow] takes those of
 	// another machine.
@@ -114,6 +114,7 @@ func Compile(stage *graph.Stage, b Backend, o Options) (*Program, error) {
 		c.buckets = makeBuckets(c.shards)
 	}
 	c.overlap()
+	c.narrow()
 	c.place()
 	c.layout = arrange(c.Program)
 	return c.Program, nil

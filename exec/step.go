@@ -17,6 +17,15 @@ type value struct {
 	buf  *buffer   // nil until it is placed
 	made int       // first position that writes it
 	last int       // last position that reads it
+	bf16 bool      // stored so
+}
+
+// size is how many elements of the arena v takes.
+func (v *value) size() int {
+	if v.bf16 {
+		return (v.typ.Size() + 1) / 2
+	}
+	return v.typ.Size()
 }
 
 // writeMode says how an instruction writes a result.

@@ -187,18 +187,22 @@ func tinyTokens(t *testing.T) string {
 }
 
 // TestBF16 trains in bf16 on one device and on more, and finds losses close to
-// those of fp32, but not the same.
+// those of fp32, but not the same. What is stored in bf16 changes no bit.
 func TestBF16(t *testing.T) {
 	tokens := tinyTokens(t)
 	spread := parallel.Default()
 	spread.PP, spread.DP, spread.Micro = 3, 2, 3
+	sharded, err := parallel.Parse("tp=2 dp=2 zero=3 ckpt=all sequence_parallel=on")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, model := range tinyModels() {
-		run := func(plan *parallel.Plan, precision string) outcome {
+		run := func(plan *parallel.Plan, precision string, disable ...exec.Pass) outcome {
 			spec, err := tinySpec(model, tokens, plan)
 			if err != nil {
 				t.Fatal(err)
 			}
-			spec.Config.Precision = precision
+			spec.Config.Precision, spec.Config.DisablePass = precision, disable
 			o, err := trainTiny(t, spec)
 			if err != nil {
 				t.Fatal(err)
@@ -206,8 +210,11 @@ func TestBF16(t *testing.T) {
 			return o
 		}
 		want := run(parallel.Default(), "fp32")
-		for _, plan := range []*parallel.Plan{parallel.Default(), spread} {
+		for _, plan := range []*parallel.Plan{parallel.Default(), spread, sharded} {
 			got := run(plan, "bf16")
+			if !got.same(run(plan, "bf16", exec.Narrow)) {
+				t.Errorf("%s, %v: storing in bf16 changes results", model.Type(), plan)
+			}
 			if got.losses[tinySteps-1] >= got.losses[0] {
 				t.Errorf("%s, %v: losses %v do not fall", model.Type(), plan, got.losses)
 			}

@@ -25,7 +25,11 @@ func activation(p *kernel.Pool, s graph.Activation, _ exec.Call) (*exec.Kernel, 
 	if !ok {
 		return nil, fmt.Errorf("no kernel for the function %q", s.F)
 	}
-	return &exec.Kernel{InPlace: []int{0}, Run: func(a *exec.Args) error {
+	return &exec.Kernel{InPlace: []int{0}, Narrows: []int{0}, Run: func(a *exec.Args) error {
+		if y := words(a.Out16, 0); y != nil {
+			kernel.ActivationBF16(p, y, f.fused, a.In[0])
+			return nil
+		}
 		f.value(p, a.Out[0], a.In[0])
 		return nil
 	}}, nil

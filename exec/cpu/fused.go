@@ -28,7 +28,7 @@ func (e *epilogue) bind(k *kernel.Epilogue, args *exec.Args) {
 		k.Saved = args.In[e.saved]
 	}
 	if e.keep {
-		k.Saved = args.Out[1]
+		k.Saved, k.C16 = args.Out[1], words(args.Out16, 0)
 	}
 }
 
@@ -56,7 +56,11 @@ func fused(p *kernel.Pool, f exec.Fused, c exec.Call) (*exec.Kernel, error) {
 			bias = 2
 		}
 		m, n, k := s.Sizes(c.In[0], c.In[1])
-		return alone(product(p, c.Precision, 0, 1, bias, m, n, k, false, s.Transposed, e)), nil
+		kernel := alone(product(p, c.Precision, 0, 1, bias, m, n, k, false, s.Transposed, e))
+		if e.keep { // where the product adds up
+			kernel.Narrows = []int{0}
+		}
+		return kernel, nil
 	case graph.LinearInputGrad:
 		m, n, k := graph.Linear(s).Sizes(c.Out[0], c.In[1])
 		return alone(product(p, c.Precision, 0, 1, noBias, m, k, n, false, !s.Transposed, e)), nil

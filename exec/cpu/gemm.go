@@ -16,9 +16,16 @@ func product(p *kernel.Pool, precision exec.Precision, a, b, bias int, m, n, k i
 	if transB {
 		g.LDB = k
 	}
-	return &exec.Kernel{FLOPs: flops(m, n, k), Adds: []int{0}, Packing: packing(p, b, g), Run: func(args *exec.Args) error {
+	var rounds []int
+	if g.BF16 {
+		if rounds = []int{a}; !transB {
+			rounds = append(rounds, b)
+		}
+	}
+	return &exec.Kernel{FLOPs: flops(m, n, k), Adds: []int{0}, Packing: packing(p, b, g), Rounds: rounds, Run: func(args *exec.Args) error {
 		g := g
 		g.A, g.B, g.C, g.Accumulate, g.Packed = args.In[a], args.In[b], args.Out[0], args.Add[0], args.Packed
+		g.A16, g.B16 = words(args.In16, a), words(args.In16, b)
 		if bias < len(args.In) {
 			g.Bias = args.In[bias]
 		}
@@ -52,6 +59,14 @@ func packing(p *kernel.Pool, b int, g kernel.GemmArgs) *exec.Packing {
 
 // minPackedRows is the number of rows from which a packed B is faster.
 const minPackedRows = 32
+
+// words is value i where it is stored in bf16, else nil.
+func words(x [][]uint16, i int) []uint16 {
+	if i < len(x) {
+		return x[i]
+	}
+	return nil
+}
 
 const noBias = 1 << 10 // more than any operation has operands
 

@@ -8,7 +8,11 @@ import (
 
 func layerNorm(p *kernel.Pool, s graph.LayerNorm, c exec.Call) (*exec.Kernel, error) {
 	rows, cols := c.In[0].Rows(1), c.In[0].Cols(1)
-	return &exec.Kernel{Run: func(a *exec.Args) error {
+	return &exec.Kernel{Narrows: []int{0}, Run: func(a *exec.Args) error {
+		if y := words(a.Out16, 0); y != nil {
+			kernel.LayerNormBF16(p, y, a.Out[1], a.Out[2], a.In[0], a.In[1], a.In[2], rows, cols, s.Eps)
+			return nil
+		}
 		kernel.LayerNorm(p, a.Out[0], a.Out[1], a.Out[2], a.In[0], a.In[1], a.In[2], rows, cols, s.Eps)
 		return nil
 	}}, nil
@@ -16,7 +20,11 @@ func layerNorm(p *kernel.Pool, s graph.LayerNorm, c exec.Call) (*exec.Kernel, er
 
 func rmsNorm(p *kernel.Pool, s graph.RMSNorm, c exec.Call) (*exec.Kernel, error) {
 	rows, cols := c.In[0].Rows(1), c.In[0].Cols(1)
-	return &exec.Kernel{Run: func(a *exec.Args) error {
+	return &exec.Kernel{Narrows: []int{0}, Run: func(a *exec.Args) error {
+		if y := words(a.Out16, 0); y != nil {
+			kernel.RMSNormBF16(p, y, a.Out[1], a.In[0], a.In[1], rows, cols, s.Eps)
+			return nil
+		}
 		kernel.RMSNorm(p, a.Out[0], a.Out[1], a.In[0], a.In[1], rows, cols, s.Eps)
 		return nil
 	}}, nil

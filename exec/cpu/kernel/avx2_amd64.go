@@ -194,6 +194,16 @@ func axpyAVX2(y []float32, x []float32, a float32)
 //go:noescape
 func powerScaleAVX2(y []float32, x []float32, shift float32, s float32)
 
+// narrowAVX2 sets y to x rounded to bf16, for a whole number of vectors.
+//
+//go:noescape
+func narrowAVX2(y []uint16, x []float32)
+
+// widenAVX2 sets y to the bf16 numbers x, for a whole number of vectors.
+//
+//go:noescape
+func widenAVX2(y []float32, x []uint16)
+
 // sumAVX2 is the sum of x.
 //
 //go:noescape

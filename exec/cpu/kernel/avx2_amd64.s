@@ -6530,6 +6530,148 @@ done:
 	VZEROUPPER
 	RET
 
+// func narrowAVX2(y []uint16, x []float32)
+// Requires: AVX, AVX2
+TEXT ·narrowAVX2(SB), NOSPLIT, $0-48
+	MOVQ x_base+24(FP), DX
+	MOVQ x_len+32(FP), CX
+	XORQ AX, AX
+	MOVQ y_base+0(FP), BX
+
+unrolled:
+	CMPQ         CX, $+16
+	JL           unrolledEnd
+	VMOVUPS      (DX)(AX*1), Y0
+	VPSRLD       $0x10, Y0, Y1
+	VANDPS       constantsAVX2<>+3072(SB), Y1, Y2
+	VPADDD       constantsAVX2<>+3136(SB), Y0, Y1
+	VPADDD       Y2, Y1, Y1
+	VANDPS       constantsAVX2<>+768(SB), Y0, Y2
+	VMOVUPS      constantsAVX2<>+3200(SB), Y3
+	VMOVUPS      constantsAVX2<>+3264(SB), Y4
+	VANDPS       constantsAVX2<>+896(SB), Y0, Y5
+	VCMPPS       $0x11, Y3, Y2, Y3
+	VBLENDVPS    Y3, Y5, Y1, Y1
+	VADDPS       Y0, Y0, Y0
+	VCMPPS       $0x11, Y4, Y2, Y2
+	VBLENDVPS    Y2, Y1, Y0, Y0
+	VANDPS       constantsAVX2<>+3328(SB), Y0, Y0
+	VPSRLD       $0x10, Y0, Y0
+	MOVQ         AX, SI
+	SHRQ         $0x01, SI
+	VEXTRACTF128 $0x01, Y0, X1
+	VPACKUSDW    X1, X0, X0
+	VMOVUPS      X0, (BX)(SI*1)
+	VMOVUPS      32(DX)(AX*1), Y0
+	VPSRLD       $0x10, Y0, Y1
+	VANDPS       constantsAVX2<>+3072(SB), Y1, Y2
+	VPADDD       constantsAVX2<>+3136(SB), Y0, Y1
+	VPADDD       Y2, Y1, Y1
+	VANDPS       constantsAVX2<>+768(SB), Y0, Y2
+	VMOVUPS      constantsAVX2<>+3200(SB), Y3
+	VMOVUPS      constantsAVX2<>+3264(SB), Y4
+	VANDPS       constantsAVX2<>+896(SB), Y0, Y5
+	VCMPPS       $0x11, Y3, Y2, Y3
+	VBLENDVPS    Y3, Y5, Y1, Y1
+	VADDPS       Y0, Y0, Y0
+	VCMPPS       $0x11, Y4, Y2, Y2
+	VBLENDVPS    Y2, Y1, Y0, Y0
+	VANDPS       constantsAVX2<>+3328(SB), Y0, Y0
+	VPSRLD       $0x10, Y0, Y0
+	MOVQ         AX, SI
+	SHRQ         $0x01, SI
+	VEXTRACTF128 $0x01, Y0, X1
+	VPACKUSDW    X1, X0, X0
+	VMOVUPS      X0, 16(BX)(SI*1)
+	ADDQ         $+64, AX
+	SUBQ         $+16, CX
+	JMP          unrolled
+
+unrolledEnd:
+single:
+	CMPQ         CX, $+8
+	JL           singleEnd
+	VMOVUPS      (DX)(AX*1), Y0
+	VPSRLD       $0x10, Y0, Y1
+	VANDPS       constantsAVX2<>+3072(SB), Y1, Y2
+	VPADDD       constantsAVX2<>+3136(SB), Y0, Y1
+	VPADDD       Y2, Y1, Y1
+	VANDPS       constantsAVX2<>+768(SB), Y0, Y2
+	VMOVUPS      constantsAVX2<>+3200(SB), Y3
+	VMOVUPS      constantsAVX2<>+3264(SB), Y4
+	VANDPS       constantsAVX2<>+896(SB), Y0, Y5
+	VCMPPS       $0x11, Y3, Y2, Y3
+	VBLENDVPS    Y3, Y5, Y1, Y1
+	VADDPS       Y0, Y0, Y0
+	VCMPPS       $0x11, Y4, Y2, Y2
+	VBLENDVPS    Y2, Y1, Y0, Y0
+	VANDPS       constantsAVX2<>+3328(SB), Y0, Y0
+	VPSRLD       $0x10, Y0, Y0
+	MOVQ         AX, SI
+	SHRQ         $0x01, SI
+	VEXTRACTF128 $0x01, Y0, X1
+	VPACKUSDW    X1, X0, X0
+	VMOVUPS      X0, (BX)(SI*1)
+	ADDQ         $+32, AX
+	SUBQ         $+8, CX
+	JMP          single
+
+singleEnd:
+	VZEROUPPER
+	RET
+
+// func widenAVX2(y []float32, x []uint16)
+// Requires: AVX, AVX2
+TEXT ·widenAVX2(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), DX
+	MOVQ y_len+8(FP), CX
+	XORQ AX, AX
+	MOVQ x_base+24(FP), BX
+
+unrolled:
+	CMPQ      CX, $+32
+	JL        unrolledEnd
+	MOVQ      AX, SI
+	SHRQ      $0x01, SI
+	VPMOVZXWD (BX)(SI*1), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   Y0, (DX)(AX*1)
+	MOVQ      AX, SI
+	SHRQ      $0x01, SI
+	VPMOVZXWD 16(BX)(SI*1), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   Y0, 32(DX)(AX*1)
+	MOVQ      AX, SI
+	SHRQ      $0x01, SI
+	VPMOVZXWD 32(BX)(SI*1), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   Y0, 64(DX)(AX*1)
+	MOVQ      AX, SI
+	SHRQ      $0x01, SI
+	VPMOVZXWD 48(BX)(SI*1), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   Y0, 96(DX)(AX*1)
+	ADDQ      $+128, AX
+	SUBQ      $+32, CX
+	JMP       unrolled
+
+unrolledEnd:
+single:
+	CMPQ      CX, $+8
+	JL        singleEnd
+	MOVQ      AX, SI
+	SHRQ      $0x01, SI
+	VPMOVZXWD (BX)(SI*1), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   Y0, (DX)(AX*1)
+	ADDQ      $+32, AX
+	SUBQ      $+8, CX
+	JMP       single
+
+singleEnd:
+	VZEROUPPER
+	RET
+
 // func sumAVX2(x []float32) float32
 // Requires: AVX, SSE
 TEXT ·sumAVX2(SB), NOSPLIT, $0-28

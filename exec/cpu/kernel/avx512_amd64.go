@@ -184,6 +184,16 @@ func axpyAVX512(y []float32, x []float32, a float32)
 //go:noescape
 func powerScaleAVX512(y []float32, x []float32, shift float32, s float32)
 
+// narrowAVX512 sets y to x rounded to bf16, for a whole number of vectors.
+//
+//go:noescape
+func narrowAVX512(y []uint16, x []float32)
+
+// widenAVX512 sets y to the bf16 numbers x, for a whole number of vectors.
+//
+//go:noescape
+func widenAVX512(y []float32, x []uint16)
+
 // sumAVX512 is the sum of x.
 //
 //go:noescape
@@ -374,20 +384,40 @@ func pairRowAVX512(n int, dst *float32, src *float32)
 //go:noescape
 func pairColumns3AVX512(rows int, dst *float32, ldd int, src *float32, lds int, tail int)
 
+// joinColumns3AVX512 makes a row of pairs of each two rows of src, the last with zeros if rows is odd, on 3 vectors, tail elements of the last; strides in bytes.
+//
+//go:noescape
+func joinColumns3AVX512(rows int, dst *float32, ldd int, src *uint16, lds int, tail int)
+
 // pairColumns2AVX512 makes a row of pairs of each two rows of src, the last with zeros if rows is odd, on 2 vectors, tail elements of the last; strides in bytes.
 //
 //go:noescape
 func pairColumns2AVX512(rows int, dst *float32, ldd int, src *float32, lds int, tail int)
+
+// joinColumns2AVX512 makes a row of pairs of each two rows of src, the last with zeros if rows is odd, on 2 vectors, tail elements of the last; strides in bytes.
+//
+//go:noescape
+func joinColumns2AVX512(rows int, dst *float32, ldd int, src *uint16, lds int, tail int)
 
 // pairColumns1AVX512 makes a row of pairs of each two rows of src, the last with zeros if rows is odd, on 1 vectors, tail elements of the last; strides in bytes.
 //
 //go:noescape
 func pairColumns1AVX512(rows int, dst *float32, ldd int, src *float32, lds int, tail int)
 
+// joinColumns1AVX512 makes a row of pairs of each two rows of src, the last with zeros if rows is odd, on 1 vectors, tail elements of the last; strides in bytes.
+//
+//go:noescape
+func joinColumns1AVX512(rows int, dst *float32, ldd int, src *uint16, lds int, tail int)
+
 // splitPairsAVX512 makes rows of 16 pairs of each two rows of src, lds bytes apart, and puts one half into a panel, the other next bytes on; then those of the next two panels.
 //
 //go:noescape
 func splitPairsAVX512(twins int, pairs int, dst *float32, next int, src *float32, lds int)
+
+// splitWordsAVX512 makes rows of 16 pairs of each two rows of src, lds bytes apart, and puts one half into a panel, the other next bytes on; then those of the next two panels.
+//
+//go:noescape
+func splitWordsAVX512(twins int, pairs int, dst *float32, next int, src *uint16, lds int)
 
 // pairTranspose16AVX512 sets dst[c*ldd+r] to the pair of src[r*lds+2c] and the next for r < 16, c < 16*blocks; strides in bytes.
 //

@@ -6321,6 +6321,142 @@ done:
 	VZEROUPPER
 	RET
 
+// func narrowAVX512(y []uint16, x []float32)
+// Requires: AVX, AVX512F
+TEXT ·narrowAVX512(SB), NOSPLIT, $0-48
+	MOVQ x_base+24(FP), DX
+	MOVQ x_len+32(FP), CX
+	XORQ AX, AX
+	MOVQ y_base+0(FP), BX
+
+unrolled:
+	CMPQ      CX, $+32
+	JL        unrolledEnd
+	VMOVUPS   (DX)(AX*1), Z0
+	VPSRLD    $0x10, Z0, Z1
+	VPANDD    constantsAVX512<>+2880(SB), Z1, Z8
+	VPADDD    constantsAVX512<>+2944(SB), Z0, Z1
+	VPADDD    Z8, Z1, Z1
+	VPANDD    constantsAVX512<>+704(SB), Z0, Z8
+	VMOVUPS   constantsAVX512<>+3008(SB), Z9
+	VMOVUPS   constantsAVX512<>+3072(SB), Z10
+	VPANDD    constantsAVX512<>+832(SB), Z0, Z11
+	VCMPPS    $0x11, Z9, Z8, K1
+	VBLENDMPS Z11, Z1, K1, Z2
+	VADDPS    Z0, Z0, Z0
+	VCMPPS    $0x11, Z10, Z8, K1
+	VBLENDMPS Z2, Z0, K1, Z3
+	VPANDD    constantsAVX512<>+3136(SB), Z3, Z0
+	VPSRLD    $0x10, Z0, Z0
+	MOVQ      AX, SI
+	SHRQ      $0x01, SI
+	VPMOVDW   Z0, (BX)(SI*1)
+	VMOVUPS   64(DX)(AX*1), Z0
+	VPSRLD    $0x10, Z0, Z1
+	VPANDD    constantsAVX512<>+2880(SB), Z1, Z8
+	VPADDD    constantsAVX512<>+2944(SB), Z0, Z1
+	VPADDD    Z8, Z1, Z1
+	VPANDD    constantsAVX512<>+704(SB), Z0, Z8
+	VMOVUPS   constantsAVX512<>+3008(SB), Z9
+	VMOVUPS   constantsAVX512<>+3072(SB), Z10
+	VPANDD    constantsAVX512<>+832(SB), Z0, Z11
+	VCMPPS    $0x11, Z9, Z8, K1
+	VBLENDMPS Z11, Z1, K1, Z4
+	VADDPS    Z0, Z0, Z0
+	VCMPPS    $0x11, Z10, Z8, K1
+	VBLENDMPS Z4, Z0, K1, Z5
+	VPANDD    constantsAVX512<>+3136(SB), Z5, Z0
+	VPSRLD    $0x10, Z0, Z0
+	MOVQ      AX, SI
+	SHRQ      $0x01, SI
+	VPMOVDW   Z0, 32(BX)(SI*1)
+	ADDQ      $+128, AX
+	SUBQ      $+32, CX
+	JMP       unrolled
+
+unrolledEnd:
+single:
+	CMPQ      CX, $+16
+	JL        singleEnd
+	VMOVUPS   (DX)(AX*1), Z0
+	VPSRLD    $0x10, Z0, Z1
+	VPANDD    constantsAVX512<>+2880(SB), Z1, Z2
+	VPADDD    constantsAVX512<>+2944(SB), Z0, Z1
+	VPADDD    Z2, Z1, Z1
+	VPANDD    constantsAVX512<>+704(SB), Z0, Z2
+	VMOVUPS   constantsAVX512<>+3008(SB), Z3
+	VMOVUPS   constantsAVX512<>+3072(SB), Z4
+	VPANDD    constantsAVX512<>+832(SB), Z0, Z5
+	VCMPPS    $0x11, Z3, Z2, K1
+	VBLENDMPS Z5, Z1, K1, Z6
+	VADDPS    Z0, Z0, Z0
+	VCMPPS    $0x11, Z4, Z2, K1
+	VBLENDMPS Z6, Z0, K1, Z7
+	VPANDD    constantsAVX512<>+3136(SB), Z7, Z0
+	VPSRLD    $0x10, Z0, Z0
+	MOVQ      AX, SI
+	SHRQ      $0x01, SI
+	VPMOVDW   Z0, (BX)(SI*1)
+	ADDQ      $+64, AX
+	SUBQ      $+16, CX
+	JMP       single
+
+singleEnd:
+	VZEROUPPER
+	RET
+
+// func widenAVX512(y []float32, x []uint16)
+// Requires: AVX, AVX512F
+TEXT ·widenAVX512(SB), NOSPLIT, $0-48
+	MOVQ y_base+0(FP), DX
+	MOVQ y_len+8(FP), CX
+	XORQ AX, AX
+	MOVQ x_base+24(FP), BX
+
+unrolled:
+	CMPQ      CX, $+64
+	JL        unrolledEnd
+	MOVQ      AX, SI
+	SHRQ      $0x01, SI
+	VPMOVZXWD (BX)(SI*1), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   Z0, (DX)(AX*1)
+	MOVQ      AX, SI
+	SHRQ      $0x01, SI
+	VPMOVZXWD 32(BX)(SI*1), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   Z0, 64(DX)(AX*1)
+	MOVQ      AX, SI
+	SHRQ      $0x01, SI
+	VPMOVZXWD 64(BX)(SI*1), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   Z0, 128(DX)(AX*1)
+	MOVQ      AX, SI
+	SHRQ      $0x01, SI
+	VPMOVZXWD 96(BX)(SI*1), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   Z0, 192(DX)(AX*1)
+	ADDQ      $+256, AX
+	SUBQ      $+64, CX
+	JMP       unrolled
+
+unrolledEnd:
+single:
+	CMPQ      CX, $+16
+	JL        singleEnd
+	MOVQ      AX, SI
+	SHRQ      $0x01, SI
+	VPMOVZXWD (BX)(SI*1), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   Z0, (DX)(AX*1)
+	ADDQ      $+64, AX
+	SUBQ      $+16, CX
+	JMP       single
+
+singleEnd:
+	VZEROUPPER
+	RET
+
 // func sumAVX512(x []float32) float32
 // Requires: AVX, AVX512F, AVX512VL, BMI2, SSE
 TEXT ·sumAVX512(SB), NOSPLIT, $0-28
@@ -18463,6 +18599,56 @@ done:
 	VZEROUPPER
 	RET
 
+// func joinColumns3AVX512(rows int, dst *float32, ldd int, src *uint16, lds int, tail int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·joinColumns3AVX512(SB), NOSPLIT, $0-48
+	MOVQ  rows+0(FP), CX
+	MOVQ  dst+8(FP), DI
+	MOVQ  ldd+16(FP), R8
+	MOVQ  src+24(FP), SI
+	MOVQ  lds+32(FP), R9
+	MOVQ  tail+40(FP), BX
+	MOVQ  $0xffffffff, AX
+	BZHIQ BX, AX, AX
+	KMOVW AX, K1
+	SUBQ  $0x02, CX
+	JL    last
+
+pair:
+	VPMOVZXWD   (SI), Z0
+	VPMOVZXWD   (SI)(R9*1), Z1
+	VPSLLD      $0x10, Z1, Z1
+	VPORD       Z1, Z0, Z0
+	VMOVUPS     Z0, (DI)
+	VPMOVZXWD   32(SI), Z2
+	VPMOVZXWD   32(SI)(R9*1), Z3
+	VPSLLD      $0x10, Z3, Z3
+	VPORD       Z3, Z2, Z2
+	VMOVUPS     Z2, 64(DI)
+	VPMOVZXWD.Z 64(SI), K1, Z4
+	VPMOVZXWD.Z 64(SI)(R9*1), K1, Z5
+	VPSLLD      $0x10, Z5, Z5
+	VPORD       Z5, Z4, Z4
+	VMOVUPS     Z4, K1, 128(DI)
+	LEAQ        (SI)(R9*2), SI
+	ADDQ        R8, DI
+	SUBQ        $0x02, CX
+	JGE         pair
+
+last:
+	CMPQ        CX, $-1
+	JNE         done
+	VPMOVZXWD   (SI), Z0
+	VMOVUPS     Z0, (DI)
+	VPMOVZXWD   32(SI), Z2
+	VMOVUPS     Z2, 64(DI)
+	VPMOVZXWD.Z 64(SI), K1, Z4
+	VMOVUPS     Z4, K1, 128(DI)
+
+done:
+	VZEROUPPER
+	RET
+
 // func pairColumns2AVX512(rows int, dst *float32, ldd int, src *float32, lds int, tail int)
 // Requires: AVX, AVX512BW, AVX512F, BMI2
 TEXT ·pairColumns2AVX512(SB), NOSPLIT, $0-48
@@ -18533,6 +18719,49 @@ done:
 	VZEROUPPER
 	RET
 
+// func joinColumns2AVX512(rows int, dst *float32, ldd int, src *uint16, lds int, tail int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·joinColumns2AVX512(SB), NOSPLIT, $0-48
+	MOVQ  rows+0(FP), CX
+	MOVQ  dst+8(FP), DI
+	MOVQ  ldd+16(FP), R8
+	MOVQ  src+24(FP), SI
+	MOVQ  lds+32(FP), R9
+	MOVQ  tail+40(FP), BX
+	MOVQ  $0xffffffff, AX
+	BZHIQ BX, AX, AX
+	KMOVW AX, K1
+	SUBQ  $0x02, CX
+	JL    last
+
+pair:
+	VPMOVZXWD   (SI), Z0
+	VPMOVZXWD   (SI)(R9*1), Z1
+	VPSLLD      $0x10, Z1, Z1
+	VPORD       Z1, Z0, Z0
+	VMOVUPS     Z0, (DI)
+	VPMOVZXWD.Z 32(SI), K1, Z2
+	VPMOVZXWD.Z 32(SI)(R9*1), K1, Z3
+	VPSLLD      $0x10, Z3, Z3
+	VPORD       Z3, Z2, Z2
+	VMOVUPS     Z2, K1, 64(DI)
+	LEAQ        (SI)(R9*2), SI
+	ADDQ        R8, DI
+	SUBQ        $0x02, CX
+	JGE         pair
+
+last:
+	CMPQ        CX, $-1
+	JNE         done
+	VPMOVZXWD   (SI), Z0
+	VMOVUPS     Z0, (DI)
+	VPMOVZXWD.Z 32(SI), K1, Z2
+	VMOVUPS     Z2, K1, 64(DI)
+
+done:
+	VZEROUPPER
+	RET
+
 // func pairColumns1AVX512(rows int, dst *float32, ldd int, src *float32, lds int, tail int)
 // Requires: AVX, AVX512BW, AVX512F, BMI2
 TEXT ·pairColumns1AVX512(SB), NOSPLIT, $0-48
@@ -18583,6 +18812,42 @@ done:
 	VZEROUPPER
 	RET
 
+// func joinColumns1AVX512(rows int, dst *float32, ldd int, src *uint16, lds int, tail int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·joinColumns1AVX512(SB), NOSPLIT, $0-48
+	MOVQ  rows+0(FP), CX
+	MOVQ  dst+8(FP), DI
+	MOVQ  ldd+16(FP), R8
+	MOVQ  src+24(FP), SI
+	MOVQ  lds+32(FP), R9
+	MOVQ  tail+40(FP), BX
+	MOVQ  $0xffffffff, AX
+	BZHIQ BX, AX, AX
+	KMOVW AX, K1
+	SUBQ  $0x02, CX
+	JL    last
+
+pair:
+	VPMOVZXWD.Z (SI), K1, Z0
+	VPMOVZXWD.Z (SI)(R9*1), K1, Z1
+	VPSLLD      $0x10, Z1, Z1
+	VPORD       Z1, Z0, Z0
+	VMOVUPS     Z0, K1, (DI)
+	LEAQ        (SI)(R9*2), SI
+	ADDQ        R8, DI
+	SUBQ        $0x02, CX
+	JGE         pair
+
+last:
+	CMPQ        CX, $-1
+	JNE         done
+	VPMOVZXWD.Z (SI), K1, Z0
+	VMOVUPS     Z0, K1, (DI)
+
+done:
+	VZEROUPPER
+	RET
+
 // func splitPairsAVX512(twins int, pairs int, dst *float32, next int, src *float32, lds int)
 // Requires: AVX, AVX512BW, AVX512DQ, AVX512F
 TEXT ·splitPairsAVX512(SB), NOSPLIT, $0-48
@@ -18616,6 +18881,39 @@ pair:
 	DECQ          R10
 	JNZ           pair
 	ADDQ          $+64, SI
+	LEAQ          (DI)(R8*2), DI
+	DECQ          BX
+	JNZ           twin
+	VZEROUPPER
+	RET
+
+// func splitWordsAVX512(twins int, pairs int, dst *float32, next int, src *uint16, lds int)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·splitWordsAVX512(SB), NOSPLIT, $0-48
+	MOVQ twins+0(FP), BX
+	MOVQ pairs+8(FP), CX
+	MOVQ dst+16(FP), DI
+	MOVQ next+24(FP), R8
+	MOVQ src+32(FP), SI
+	MOVQ lds+40(FP), R9
+
+twin:
+	MOVQ SI, AX
+	MOVQ DI, DX
+	MOVQ CX, R10
+
+pair:
+	VPMOVZXWD     (AX), Z0
+	VPMOVZXWD     (AX)(R9*1), Z1
+	VPSLLD        $0x10, Z1, Z1
+	VPORD         Z1, Z0, Z0
+	VMOVUPS       Y0, (DX)
+	VEXTRACTF32X8 $0x01, Z0, (DX)(R8*1)
+	LEAQ          (AX)(R9*2), AX
+	ADDQ          $+32, DX
+	DECQ          R10
+	JNZ           pair
+	ADDQ          $+32, SI
 	LEAQ          (DI)(R8*2), DI
 	DECQ          BX
 	JNZ           twin

@@ -34,7 +34,9 @@
 // float32 ([GemmArgs].BF16). AVX-512 does so with VDPBF16PS where the processor
 // has AVX512_BF16. All other sets multiply the rounded numbers as float32, so
 // results differ by the rounding of sums. To nearest, ties to even; denormals
-// count as zero.
+// count as zero. Operands and results of products, norms and activations may
+// also be stored in bf16 ([GemmArgs].A16, [Epilogue].C16, [LayerNormBF16]): where
+// AVX512_BF16 reads them, rows of them are not packed at all.
 //
 // # Bounds
 //

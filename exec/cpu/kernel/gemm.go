@@ -19,8 +19,10 @@ type GemmArgs struct {
 	LDC int
 
 	// BF16 rounds A and B to bf16 before they are multiplied. The products are
-	// added up in float32.
-	BF16 bool
+	// added up in float32. A16 and B16 are operands that are bf16 already, in
+	// place of A and B; B16 cannot be transposed.
+	BF16     bool
+	A16, B16 []uint16
 
 	// Packed is B as [PackB] lays it out for the same BF16; nil where there is
 	// only B.
@@ -49,14 +51,30 @@ func (g *GemmArgs) Check() error {
 	if g.TransB {
 		rowsB, colsB = colsB, rowsB
 	}
-	if err := checkMatrix("gemm", "A", len(g.A), rowsA, colsA, g.LDA); err != nil {
+	a, b, c := len(g.A), len(g.B), len(g.C)
+	if g.A16 != nil {
+		a = len(g.A16)
+	}
+	if g.B16 != nil {
+		b = len(g.B16)
+	}
+	if g.C16 != nil {
+		c = len(g.C16)
+	}
+	if (g.A16 != nil || g.B16 != nil) && !g.BF16 || g.B16 != nil && g.TransB {
+		return &ShapeError{"gemm", "operands in bf16 are those of a product in bf16, B not transposed"}
+	}
+	if err := checkMatrix("gemm", "A", a, rowsA, colsA, g.LDA); err != nil {
 		return err
 	}
-	if err := checkMatrix("gemm", "B", len(g.B), rowsB, colsB, g.LDB); err != nil {
+	if err := checkMatrix("gemm", "B", b, rowsB, colsB, g.LDB); err != nil {
 		return err
 	}
-	if err := checkMatrix("gemm", "C", len(g.C), g.M, g.N, g.LDC); err != nil {
+	if err := checkMatrix("gemm", "C", c, g.M, g.N, g.LDC); err != nil {
 		return err
+	}
+	if g.C16 != nil && g.Accumulate {
+		return &ShapeError{"gemm", "C in bf16 cannot be added to"}
 	}
 	if n := PackedFloats(g.N, g.K); g.Packed != nil && len(g.Packed) < n {
 		return &ShapeError{"gemm", fmt.Sprintf("packed B has %d elements, needs %d", len(g.Packed), n)}
@@ -97,10 +115,13 @@ func (f format) depthBlock(k int) int {
 // place, or packed once if it is transposed. A product of few rows reads B in
 // place, too, unless it must be rounded.
 func Gemm(p *Pool, g GemmArgs) {
+	if g.C16 != nil {
+		g.C = g.Saved
+	}
 	switch {
 	case g.M <= 0 || g.N <= 0:
 	case g.K <= 0:
-		gemmEmpty(&g)
+		gemmEmpty(p.scratch.workers[0], &g)
 	case g.Packed == nil && !g.BF16 && (g.M <= skinnyM || g.M <= inPlaceM && !g.TransB):
 		gemmSkinny(p, &g)
 	default:
@@ -109,7 +130,7 @@ func Gemm(p *Pool, g GemmArgs) {
 }
 
 // gemmEmpty is the product over no terms: zero, plus what is added.
-func gemmEmpty(g *GemmArgs) {
+func gemmEmpty(worker []float32, g *GemmArgs) {
 	for i := range g.M {
 		row := g.C[i*g.LDC:][:g.N]
 		if !g.Accumulate {
@@ -119,7 +140,7 @@ func gemmEmpty(g *GemmArgs) {
 			row[j] += b
 		}
 	}
-	g.finish(active.Load(), g.C, g.LDC, 0, 0, g.M, g.N)
+	g.finish(active.Load(), lastBlock(worker), g.C, g.LDC, 0, 0, g.M, g.N)
 }
 
 func ceil(a, b int) int { return (a + b - 1) / b }

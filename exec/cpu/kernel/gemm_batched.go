@@ -55,7 +55,7 @@ func (t *batchedTask) run(worker, lo, hi int) {
 // depth maxKC so that a transposed B fits the buffer.
 func (in *inner) strip(buffer []float32, g *GemmArgs) {
 	if g.K <= 0 {
-		gemmEmpty(g)
+		gemmEmpty(buffer, g)
 		return
 	}
 	rs, ks := g.LDA, 1

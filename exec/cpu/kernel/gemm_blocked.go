@@ -57,7 +57,7 @@ func gemmBlocked(p *Pool, g *GemmArgs) {
 	f := in.format(g.BF16)
 	kc := f.depthBlock(g.K)
 	mc := g.M
-	if g.TransA || f != plain {
+	if g.TransA || f != plain && !g.pairsInPlace(f) {
 		mc = packedA / (f.lanes(kc) * panelA) * in.mr
 	}
 	t.g, t.in, t.format, t.tile, t.buffers = *g, in, f, in.tile, p.scratch.workers
@@ -81,6 +81,11 @@ func gemmBlocked(p *Pool, g *GemmArgs) {
 	clear(t.workers)
 }
 
+// pairsInPlace reports whether the rows of A are pairs already.
+func (g *GemmArgs) pairsInPlace(f format) bool {
+	return f == paired && g.A16 != nil && !g.TransA && g.LDA%2 == 0 && g.K%2 == 0
+}
+
 // placeA says where the block of A lies, and copies it if it is transposed or
 // must be rounded: each worker its own part of the rows, if there are parts.
 func (t *blockTask) placeA(p *Pool) {
@@ -89,6 +94,9 @@ func (t *blockTask) placeA(p *Pool) {
 	case g.TransA: // panels are panelA wide but mr rows apart
 		t.a, t.row, t.rs, t.ks = p.scratch.a, 0, 1, panelA
 		t.chunks = ceil(t.kc, packDepth)
+	case g.pairsInPlace(t.format):
+		t.a, t.row, t.rs, t.ks = lanesOf(g.A16[t.m0*g.LDA+t.k0:]), g.LDA/2, g.LDA/2, 1
+		return
 	case t.format != plain:
 		t.a, t.row, t.rs, t.ks = p.scratch.a, t.lanes, t.lanes, 1
 		t.chunks = ceil(ceil(ceil(t.rows, t.in.mr), t.parts)*t.in.mr*t.kc, chunk)
@@ -112,26 +120,36 @@ func (t *placeTask) run(worker, _, _ int) {
 			if chunk >= b.chunks {
 				break
 			}
-			b.place(part, chunk)
+			b.place(worker, part, chunk)
 		}
 	}
 }
 
 // place copies a chunk of a part: some depth of a transposed A, else some rows.
-func (t *blockTask) place(part, chunk int) {
+func (t *blockTask) place(worker, part, chunk int) {
 	g := &t.g
 	from, to := t.partRows(part)
 	if g.TransA {
 		pack := packTask{
-			in: t.in, format: t.format, dst: t.a[from/t.in.mr*t.lanes*panelA:], src: g.A[t.k0*g.LDA+t.m0+from:], lds: g.LDA,
-			rows: t.kc, cols: to - from,
+			in: t.in, format: t.format, dst: t.a[from/t.in.mr*t.lanes*panelA:], lds: g.LDA,
+			rows: t.kc, cols: to - from, workers: t.buffers,
 		}
-		pack.run(0, chunk, chunk+1)
+		if first := t.k0*g.LDA + t.m0 + from; g.A16 != nil {
+			pack.src16 = g.A16[first:]
+		} else {
+			pack.src = g.A[first:]
+		}
+		pack.run(worker, chunk, chunk+1)
 		return
 	}
 	rows := to - from
 	from, to = from+rows*chunk/t.chunks, from+rows*(chunk+1)/t.chunks
-	round := roundTask{t.in, t.format, t.a, g.A[t.m0*g.LDA+t.k0:], g.LDA, t.kc}
+	round := roundTask{in: t.in, format: t.format, dst: t.a, lds: g.LDA, cols: t.kc}
+	if first := t.m0*g.LDA + t.k0; g.A16 != nil {
+		round.src16 = g.A16[first:]
+	} else {
+		round.src = g.A[first:]
+	}
 	round.run(0, from, to)
 }
 
@@ -182,10 +200,10 @@ func (t *blockTask) run(worker, _, _ int) {
 			me.b = t.strip(t.buffers[worker], me.col, me.cols)
 			me.left.Store(int64(me.to - me.from))
 			t.unpacked.Add(-1)
-			t.work(me)
+			t.work(worker, me)
 		}
 	}
-	t.help()
+	t.help(worker)
 }
 
 // take gives a worker the next claim of a queue; false if there is none. The
@@ -212,11 +230,11 @@ func (t *blockTask) take(w *blockWorker, owner int) bool {
 }
 
 // help takes rows of what other workers are at until nothing is left.
-func (t *blockTask) help() {
+func (t *blockTask) help(worker int) {
 	for i, unpacked := 0, int64(1); unpacked > 0; i++ {
 		unpacked = t.unpacked.Load()
 		for w := range t.workers {
-			t.work(&t.workers[w])
+			t.work(worker, &t.workers[w])
 		}
 		pause(4)
 		if i > 4096 {
@@ -226,17 +244,17 @@ func (t *blockTask) help() {
 }
 
 // work computes panels of rows of a claim until none is left.
-func (t *blockTask) work(w *blockWorker) {
+func (t *blockTask) work(worker int, w *blockWorker) {
 	for w.left.Load() > 0 {
 		if left := int(w.left.Add(-1)); left >= 0 {
-			t.compute(w, w.to-1-left)
+			t.compute(worker, w, w.to-1-left)
 		}
 	}
 }
 
 // compute does a panel of rows of a claim. Meanwhile it asks for a part of the
 // strip of B that follows.
-func (t *blockTask) compute(w *blockWorker, panel int) {
+func (t *blockTask) compute(worker int, w *blockWorker, panel int) {
 	g, mr, nr := &t.g, t.in.mr, t.in.nr
 	if g.Packed == nil {
 		t.in.prefetchB(g, t.k0, t.kc, w.after, min(t.width*nr, g.N-w.after), panel-w.from, w.to-w.from)
@@ -255,7 +273,7 @@ func (t *blockTask) compute(w *blockWorker, panel int) {
 		t.tile(t.lanes, a, t.rs, t.ks, w.b[j*t.lanes:], nr, g.C[(t.m0+i)*g.LDC+w.col+j:], g.LDC, rows, min(nr, w.cols-j), accumulate, bias)
 	}
 	if last {
-		g.finish(t.in, g.C, g.LDC, t.m0+i, w.col, rows, w.cols)
+		g.finish(t.in, lastBlock(t.buffers[worker]), g.C, g.LDC, t.m0+i, w.col, rows, w.cols)
 	}
 }
 

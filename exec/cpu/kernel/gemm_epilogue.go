@@ -25,6 +25,9 @@ type Epilogue struct {
 	Function Function
 	Slope    bool
 	Saved    []float32
+	// C16 receives the result, rounded to bf16, in place of C. Products then add
+	// up in Saved, which must be there, and a derivative cannot follow.
+	C16 []uint16
 }
 
 func (e *Epilogue) check(m, n, ldc int) error {
@@ -39,6 +42,9 @@ func (e *Epilogue) check(m, n, ldc int) error {
 	}
 	if e.Slope && e.Saved == nil && e.Function != Identity {
 		return fail("a derivative needs the function's saved argument")
+	}
+	if e.C16 != nil && (e.Slope || e.Saved == nil) {
+		return fail("C in bf16 needs a place to save the function's argument, and is of no derivative")
 	}
 	for name, x := range map[string][]float32{"add": e.Add, "saved": e.Saved} {
 		if need := (m-1)*ldc + n; x != nil && m > 0 && n > 0 && len(x) < need {
@@ -60,13 +66,14 @@ func (e *Epilogue) prefetch(in *inner, ldc, row, col, rows, cols int) {
 	if e.Add != nil {
 		in.prefetch(e.Add[from:], ldc, rows, cols)
 	}
-	if e.Saved != nil {
+	if e.Saved != nil && e.C16 == nil {
 		in.prefetch(e.Saved[from:], ldc, rows, cols)
 	}
 }
 
-// finish does all but the bias to rows and cols of C from (row, col) on.
-func (e *Epilogue) finish(in *inner, c []float32, ldc, row, col, rows, cols int) {
+// finish does all but the bias to rows and cols of C from (row, col) on, with
+// room for a block of results.
+func (e *Epilogue) finish(in *inner, block, c []float32, ldc, row, col, rows, cols int) {
 	if e.plain() {
 		return
 	}
@@ -78,6 +85,8 @@ func (e *Epilogue) finish(in *inner, c []float32, ldc, row, col, rows, cols int)
 			in.add(x, x, e.Add[from:][:cols])
 		}
 		switch {
+		case e.C16 != nil: // c is Saved
+			in.roundedTo(e.C16[from:][:cols], value, x, block)
 		case e.Slope && slope != nil:
 			slope(x, x, e.Saved[from:][:cols])
 		case e.Slope:

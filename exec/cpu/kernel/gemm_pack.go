@@ -11,38 +11,60 @@ type packTask struct {
 	in         *inner
 	format     format
 	dst, src   []float32
+	src16      []uint16 // bf16, in place of src
 	lds        int
 	rows, cols int
+	workers    [][]float32
 }
 
-func (t *packTask) run(_, lo, hi int) {
+func (t *packTask) run(worker, lo, hi int) {
 	for i := lo; i < hi; i++ {
-		t.pack(i*packDepth, min(packDepth, t.rows-i*packDepth))
+		t.pack(t.workers[worker], i*packDepth, min(packDepth, t.rows-i*packDepth))
 	}
 }
+
+// widened is how many columns of bf16 are packed together where they are
+// widened first: a number of whole panels of any width.
+const widened = 1920
 
 // pack copies n rows from row k on.
-func (t *packTask) pack(k, n int) {
-	if t.format == paired {
+func (t *packTask) pack(worker []float32, k, n int) {
+	switch {
+	case t.format == paired && t.src16 != nil:
+		t.packWords(k, n)
+	case t.format == paired:
 		t.packPairs(k, n)
-		return
-	}
-	whole, step := 0, t.in.mr
-	if t.in.splitRows != nil {
-		whole = t.cols / panelA
-		t.in.splitRows(t.dst[k*panelA:], t.rows*panelA, t.src[k*t.lds:], t.lds, n, whole)
-	}
-	for j := whole * panelA; j < t.cols; j += step {
-		panel := t.dst[(j/step*t.rows+k)*panelA:][:n*panelA]
-		from := t.src[k*t.lds+j:]
-		for r := range n {
-			copy(panel[r*panelA:], from[r*t.lds:][:min(step, t.cols-j)])
+	case t.src16 != nil:
+		for j := 0; j < t.cols; j += widened {
+			cols := min(widened, t.cols-j)
+			for r := range n {
+				t.in.fromBF16(worker[r*widened:][:cols], t.src16[(k+r)*t.lds+j:][:cols])
+			}
+			t.packFloats(worker, widened, k, n, j, cols)
+		}
+	default:
+		t.packFloats(t.src[k*t.lds:], t.lds, k, n, 0, t.cols)
+		if t.format == rounded {
+			for j := 0; j < t.cols; j += t.in.mr {
+				panel := t.dst[(j/t.in.mr*t.rows+k)*panelA:][:n*panelA]
+				t.in.roundBF16(panel, panel)
+			}
 		}
 	}
-	if t.format == rounded {
-		for j := 0; j < t.cols; j += step {
-			panel := t.dst[(j/step*t.rows+k)*panelA:][:n*panelA]
-			t.in.roundBF16(panel, panel)
+}
+
+// packFloats copies src, n rows from row k and columns from col on.
+func (t *packTask) packFloats(src []float32, lds, k, n, col, cols int) {
+	whole, step := 0, t.in.mr
+	dst := t.dst[(col/step*t.rows+k)*panelA:]
+	if t.in.splitRows != nil {
+		whole = cols / panelA
+		t.in.splitRows(dst, t.rows*panelA, src, lds, n, whole)
+	}
+	for j := whole * panelA; j < cols; j += step {
+		panel := dst[j/step*t.rows*panelA:][:n*panelA]
+		for r := range n {
+			copy(panel[r*panelA:], src[r*lds+j:][:min(step, cols-j)])
 		}
 	}
 }
@@ -59,11 +81,24 @@ func (t *packTask) packPairs(k, n int) {
 	}
 }
 
+// packWords is packPairs for bf16.
+func (t *packTask) packWords(k, n int) {
+	lanes, whole := ceil(t.rows, 2), 0
+	if n%2 == 0 {
+		whole = t.cols / panelA &^ 1
+		t.in.pairs.splitBF16(t.dst[k/2*panelA:], lanes*panelA, t.src16[k*t.lds:], t.lds, n, whole)
+	}
+	for j := whole * panelA; j < t.cols; j += panelA {
+		t.in.pairs.columnsBF16(t.dst[(j/panelA*lanes+k/2)*panelA:], panelA, t.src16[k*t.lds+j:], t.lds, n, min(panelA, t.cols-j))
+	}
+}
+
 // roundTask copies rows of src, rounded, one after the other.
 type roundTask struct {
 	in       *inner
 	format   format
 	dst, src []float32
+	src16    []uint16 // bf16, in place of src
 	lds      int
 	cols     int
 }
@@ -71,11 +106,17 @@ type roundTask struct {
 func (t *roundTask) run(_, lo, hi int) {
 	lanes := t.format.lanes(t.cols)
 	for i := lo; i < hi; i++ {
-		dst, src := t.dst[i*lanes:][:lanes], t.src[i*t.lds:][:t.cols]
-		if t.format == paired {
-			t.in.pairs.row(dst, src)
-		} else {
-			t.in.roundBF16(dst, src)
+		dst := t.dst[i*lanes:][:lanes]
+		switch {
+		case t.src16 != nil && t.format == paired: // an odd number of them
+			words := wordsOf(dst)
+			clear(words[copy(words, t.src16[i*t.lds:][:t.cols]):])
+		case t.src16 != nil:
+			t.in.fromBF16(dst, t.src16[i*t.lds:][:t.cols])
+		case t.format == paired:
+			t.in.pairs.row(dst, t.src[i*t.lds:][:t.cols])
+		default:
+			t.in.roundBF16(dst, t.src[i*t.lds:][:t.cols])
 		}
 	}
 }
@@ -87,6 +128,10 @@ func (in *inner) prefetchB(g *GemmArgs, k0, kc, col, cols, part, parts int) {
 	case g.TransB:
 		from, to := cols*part/parts, cols*(part+1)/parts
 		in.prefetch(g.B[(col+from)*g.LDB+k0:], g.LDB, to-from, kc)
+	case g.B16 != nil && g.LDB%2 == 0:
+		from, to := kc*part/parts, kc*(part+1)/parts
+		in.prefetch(lanesOf(g.B16[(k0+from)*g.LDB+col:]), g.LDB/2, to-from, cols/2)
+	case g.B16 != nil:
 	default:
 		from, to := kc*part/parts, kc*(part+1)/parts
 		in.prefetch(g.B[(k0+from)*g.LDB+col:], g.LDB, to-from, cols)
@@ -98,6 +143,14 @@ func (in *inner) prefetchB(g *GemmArgs, k0, kc, col, cols, part, parts int) {
 func (in *inner) packB(dst []float32, g *GemmArgs, f format, k0, kc, col, cols int) {
 	nr := in.nr
 	switch {
+	case g.B16 != nil && f == paired:
+		in.pairs.columnsBF16(dst, nr, g.B16[k0*g.LDB+col:], g.LDB, kc, cols)
+		return
+	case g.B16 != nil:
+		for k := range kc {
+			in.fromBF16(dst[k*nr:][:cols], g.B16[(k0+k)*g.LDB+col:][:cols])
+		}
+		return
 	case f == paired && g.TransB:
 		in.pairs.transpose(dst, nr, g.B[col*g.LDB+k0:], g.LDB, cols, kc)
 	case f == paired:

@@ -71,7 +71,7 @@ func (t *skinnyTask) run(worker, lo, hi int) {
 			t.strip(col)
 		}
 		if t.last {
-			t.g.finish(t.in, t.g.C, t.g.LDC, 0, col, t.g.M, min(t.width, t.g.N-col))
+			t.g.finish(t.in, lastBlock(t.workers[worker]), t.g.C, t.g.LDC, 0, col, t.g.M, min(t.width, t.g.N-col))
 		}
 	}
 }

@@ -54,9 +54,13 @@ type inner struct {
 	pairDots    func(out, x []float32, ldx int, y []float32, ldy, cols int)
 
 	// pairs are the loops for bf16, nil where the processor lacks them; roundBF16
-	// rounds to bf16.
+	// rounds to bf16. narrow rounds to bf16 and widen gives float32 again, of a
+	// multiple of vector elements; nil in portable Go.
 	pairs     *pairLoops
 	roundBF16 func(y, x []float32)
+	narrow    func(y []uint16, x []float32)
+	widen     func(y []float32, x []uint16)
+	vector    int
 
 	// mulAdds runs n rounds of z = z x + y on chains numbers, zero at first,
 	// and gives their sum.

@@ -41,7 +41,7 @@ var avx512Inner = &inner{
 	product: productAVX512, columnMax: columnMaxAVX512, columnPower: columnPowerAVX512, columnGrad: columnGradAVX512,
 	columnHide: hideBlock(columnHideAVX512), log2: log2AVX512, rowScale: scaleRows(rowScaleAVX512), pairDots: dotPairs(pairDotsAVX512),
 
-	roundBF16: roundBF16AVX512,
+	roundBF16: roundBF16AVX512, narrow: narrowAVX512, widen: widenAVX512, vector: 16,
 
 	mulAdds: mulAddsAVX512, chains: 384, triad: triadAVX512,
 }
@@ -67,7 +67,7 @@ var avx2Inner = &inner{
 	product: productTiles(tileAVX2, 6, 16), columnMax: columnMaxAVX2, columnPower: columnPowerAVX2, columnGrad: columnGradAVX2,
 	columnHide: hideBlock(columnHideAVX2), log2: log2AVX2, rowScale: scaleRows(rowScaleAVX2), pairDots: dotPairs(pairDotsAVX2),
 
-	roundBF16: roundBF16AVX2,
+	roundBF16: roundBF16AVX2, narrow: narrowAVX2, widen: widenAVX2, vector: 8,
 
 	mulAdds: mulAddsAVX2, chains: 96, triad: triadAVX2,
 }

@@ -28,6 +28,9 @@ type pairLoops struct {
 	// split deals rows of src [rows, 8 panels], paired as by columns, out to
 	// panels [pairs, 8] that start next elements apart; rows and panels are even.
 	split func(dst []float32, next int, src []float32, lds, rows, panels int)
+	// columnsBF16 and splitBF16 are columns and split of what is bf16 already.
+	columnsBF16 func(dst []float32, ldd int, src []uint16, lds, rows, cols int)
+	splitBF16   func(dst []float32, next int, src []uint16, lds, rows, panels int)
 	// transpose sets dst[p*ldd+r] to the pair of src[r*lds+2p] and the next for
 	// r < rows; a last one without partner gets a zero.
 	transpose func(dst []float32, ldd int, src []float32, lds, rows, cols int)

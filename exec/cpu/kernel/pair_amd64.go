@@ -4,6 +4,7 @@ import "math/bits"
 
 var avx512Pairs = &pairLoops{
 	tile: pairTileAVX512, row: pairRowOf, columns: pairColumnsOf, split: splitPairsOf, transpose: pairTransposeOf,
+	columnsBF16: joinColumnsOf, splitBF16: splitWordsOf,
 	mulAdds: pairMulAddsAVX512, chains: 384,
 }
 
@@ -58,6 +59,34 @@ func splitPairsOf(dst []float32, next int, src []float32, lds, rows, panels int)
 	_ = src[(rows-1)*lds+panels*panelA-1]
 	_ = dst[(panels-1)*next+rows/2*panelA-1]
 	splitPairsAVX512(panels/2, rows/2, &dst[0], 4*next, &src[0], 4*lds)
+}
+
+func joinColumnsOf(dst []float32, ldd int, src []uint16, lds, rows, cols int) {
+	if rows <= 0 || cols <= 0 {
+		return
+	}
+	_ = src[(rows-1)*lds+cols-1]
+	_ = dst[(rows-1)/2*ldd+cols-1]
+	for c := 0; c < cols; c += 48 {
+		x, y := &src[c], &dst[c]
+		switch n := min(cols-c, 48); (n + 15) / 16 {
+		case 3:
+			joinColumns3AVX512(rows, y, 4*ldd, x, 2*lds, n-32)
+		case 2:
+			joinColumns2AVX512(rows, y, 4*ldd, x, 2*lds, n-16)
+		default:
+			joinColumns1AVX512(rows, y, 4*ldd, x, 2*lds, n)
+		}
+	}
+}
+
+func splitWordsOf(dst []float32, next int, src []uint16, lds, rows, panels int) {
+	if rows == 0 || panels == 0 {
+		return
+	}
+	_ = src[(rows-1)*lds+panels*panelA-1]
+	_ = dst[(panels-1)*next+rows/2*panelA-1]
+	splitWordsAVX512(panels/2, rows/2, &dst[0], 4*next, &src[0], 2*lds)
 }
 
 func pairTransposeOf(dst []float32, ldd int, src []float32, lds, rows, cols int) {

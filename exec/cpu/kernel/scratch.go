@@ -62,6 +62,7 @@ type tasks struct {
 	embed    embedTask
 	dropout  dropoutTask
 	chain    chainTask
+	rounded  roundedTask
 	adamW    adamWTask
 	squares  squaresTask
 	peak     peakTask

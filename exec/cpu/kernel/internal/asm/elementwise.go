@@ -2,6 +2,7 @@ package main
 
 import (
 	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
@@ -25,6 +26,8 @@ func (s *set) elementwise() {
 	s.scale()
 	s.axpy()
 	s.powerScale()
+	s.narrow()
+	s.widen()
 }
 
 func (s *set) unary(name, doc string, hold func(), f func(x reg.VecVirtual) reg.VecVirtual) {
@@ -86,5 +89,44 @@ func (s *set) powerScale() {
 		VFMSUB132PS(s.k(log2e), shift, x)
 		l.store(s.mul(s.power(x), k), "y", u, masked)
 	})
+	end()
+}
+
+// narrow and widen see whole vectors only: AVX2 has no masks for words.
+
+func (s *set) narrow() {
+	s.function("narrow", "func(y []uint16, x []float32)", "sets y to x rounded to bf16, for a whole number of vectors.")
+	l := s.over("x")
+	y := Load(Param("y").Base(), GP64())
+	body := func(u int, _ bool) {
+		x := s.roundBF16(l.load("x", u, false))
+		VPSRLD(U8(16), x, x)
+		to := l.half(y, u)
+		if s.wide {
+			VPMOVDW(x, to)
+			return
+		}
+		lo, hi := s.halves(x)
+		words := XMM()
+		VPACKUSDW(hi, lo, words)
+		VMOVUPS(words, to)
+	}
+	l.whole("unrolled", 2, body)
+	l.whole("single", 1, body)
+	end()
+}
+
+func (s *set) widen() {
+	s.function("widen", "func(y []float32, x []uint16)", "sets y to the bf16 numbers x, for a whole number of vectors.")
+	l := s.over("y")
+	x := Load(Param("x").Base(), GP64())
+	body := func(u int, _ bool) {
+		z := s.vec()
+		VPMOVZXWD(l.half(x, u), z)
+		VPSLLD(U8(16), z, z)
+		l.store(z, "y", u, false)
+	}
+	l.whole("unrolled", 4, body)
+	l.whole("single", 1, body)
 	end()
 }

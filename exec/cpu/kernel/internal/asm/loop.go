@@ -30,6 +30,15 @@ func (l *loop) mem(name string, u int) Mem {
 	return Mem{Base: l.base[name], Index: l.at, Scale: 1, Disp: u * l.s.bytes()}
 }
 
+// half is the place of the current vector, or the one u vectors on, in words
+// from base on.
+func (l *loop) half(base reg.Register, u int) Mem {
+	at := GP64()
+	MOVQ(l.at, at)
+	SHRQ(U8(1), at)
+	return Mem{Base: base, Index: at, Scale: 1, Disp: u * l.s.bytes() / 2}
+}
+
 // each emits body for whole vectors, unroll at a time and then one by one, and
 // once more for the partial vector at the end. body gets the vector's number
 // within the unrolled group.

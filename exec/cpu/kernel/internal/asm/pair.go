@@ -28,8 +28,10 @@ func (s *set) pairKernels() {
 	s.pairRow()
 	for vectors := 3; vectors > 0; vectors-- {
 		s.pairColumns(vectors)
+		s.joinColumns(vectors)
 	}
 	s.splitPairs()
+	s.splitWords()
 	s.transpose16("pairTranspose16", true)
 	s.pairMulAdds()
 }
@@ -205,6 +207,99 @@ func (s *set) splitPairs() {
 	DECQ(left)
 	JNZ(LabelRef("pair"))
 	ADDQ(I32(64), src)
+	LEAQ(Mem{Base: dst, Index: next, Scale: 2}, dst)
+	DECQ(twins)
+	JNZ(LabelRef("twin"))
+	end()
+}
+
+// joinColumns is pairColumns of rows that are bf16 already.
+func (s *set) joinColumns(vectors int) {
+	s.function(fmt.Sprintf("joinColumns%d", vectors), "func(rows int, dst *float32, ldd int, src *uint16, lds int, tail int)",
+		fmt.Sprintf("makes a row of pairs of each two rows of src, the last with zeros if rows is odd, on %d vectors, tail elements of the last; strides in bytes.", vectors))
+	rows, dst, ldd, src, lds := reg.RCX, reg.RDI, reg.R8, reg.RSI, reg.R9
+	z := s.physical(0, 2*vectors)
+	Load(Param("rows"), rows)
+	Load(Param("dst"), dst)
+	Load(Param("ldd"), ldd)
+	Load(Param("src"), src)
+	Load(Param("lds"), lds)
+	Load(Param("tail"), reg.RBX)
+	lowDwords(reg.RBX, reg.RAX, reg.K1)
+	load := func(m Mem, v int, z reg.VecPhysical) {
+		m.Disp = 32 * v
+		if v == vectors-1 {
+			VPMOVZXWD_Z(m, reg.K1, z)
+		} else {
+			VPMOVZXWD(m, z)
+		}
+	}
+	store := func(v int) {
+		if x, m := z[2*v], (Mem{Base: dst, Disp: 64 * v}); v == vectors-1 {
+			VMOVUPS(x, reg.K1, m)
+		} else {
+			VMOVUPS(x, m)
+		}
+	}
+	SUBQ(U8(2), rows)
+	JL(LabelRef("last"))
+	Label("pair")
+	for v := range vectors {
+		load(Mem{Base: src}, v, z[2*v])
+		load(Mem{Base: src, Index: lds, Scale: 1}, v, z[2*v+1])
+		joinWords(z[2*v], z[2*v+1])
+		store(v)
+	}
+	LEAQ(Mem{Base: src, Index: lds, Scale: 2}, src)
+	ADDQ(ldd, dst)
+	SUBQ(U8(2), rows)
+	JGE(LabelRef("pair"))
+	Label("last")
+	CMPQ(rows, I8(-1))
+	JNE(LabelRef("done"))
+	for v := range vectors {
+		load(Mem{Base: src}, v, z[2*v])
+		store(v)
+	}
+	Label("done")
+	end()
+}
+
+// joinWords makes pairs of the words in the dwords of x and y, in x; it
+// overwrites y.
+func joinWords(x, y reg.VecPhysical) {
+	VPSLLD(U8(16), y, y)
+	VPORD(y, x, x)
+}
+
+// splitWords is splitPairs of rows that are bf16 already.
+func (s *set) splitWords() {
+	s.function("splitWords", "func(twins, pairs int, dst *float32, next int, src *uint16, lds int)",
+		"makes rows of 16 pairs of each two rows of src, lds bytes apart, and puts one half into a panel, the other next bytes on; then those of the next two panels.")
+	twins, pairs, dst, next, src, lds := reg.RBX, reg.RCX, reg.RDI, reg.R8, reg.RSI, reg.R9
+	from, to, left := reg.RAX, reg.RDX, reg.R10
+	x, y := reg.Z0, reg.Z1
+	Load(Param("twins"), twins)
+	Load(Param("pairs"), pairs)
+	Load(Param("dst"), dst)
+	Load(Param("next"), next)
+	Load(Param("src"), src)
+	Load(Param("lds"), lds)
+	Label("twin")
+	MOVQ(src, from)
+	MOVQ(dst, to)
+	MOVQ(pairs, left)
+	Label("pair")
+	VPMOVZXWD(Mem{Base: from}, x)
+	VPMOVZXWD(Mem{Base: from, Index: lds, Scale: 1}, y)
+	joinWords(x, y)
+	VMOVUPS(reg.Y0, Mem{Base: to})
+	VEXTRACTF32X8(U8(1), x, Mem{Base: to, Index: next, Scale: 1})
+	LEAQ(Mem{Base: from, Index: lds, Scale: 2}, from)
+	ADDQ(I32(32), to)
+	DECQ(left)
+	JNZ(LabelRef("pair"))
+	ADDQ(I32(32), src)
 	LEAQ(Mem{Base: dst, Index: next, Scale: 2}, dst)
 	DECQ(twins)
 	JNZ(LabelRef("twin"))
