@@ -10,12 +10,7 @@ func (g *Group) directAllReduce(ctx context.Context, tag Tag, x []float32) error
 			return err
 		}
 	}
-	sum := g.temp(len(x))
-	if err := g.sum(ctx, tag, sum, x); err != nil {
-		return err
-	}
-	copy(x, sum)
-	return nil
+	return g.sum(ctx, tag, x, x)
 }
 
 // directAllGather sends this member's part of x to all and fills in the others.

@@ -25,7 +25,7 @@ type Group struct {
 
 	mu      sync.Mutex
 	calls   uint64
-	scratch []float32
+	scratch []float32 // keeps what this member adds
 }
 
 // NewGroup makes a group of the given ranks of t, in the order that its
@@ -77,12 +77,6 @@ func (g *Group) call(op Op, name string, n int, run func(Tag) error) error {
 		return fmt.Errorf("%v %q of %d elements, index %d of group %d %v: %w", op, name, n, g.me, g.id, g.ranks, err)
 	}
 	return nil
-}
-
-// temp returns scratch space of n elements.
-func (g *Group) temp(n int) []float32 {
-	g.scratch = slices.Grow(g.scratch[:0], n)[:n]
-	return g.scratch
 }
 
 // others returns the indexes of the other members, starting after this one, so

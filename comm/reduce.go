@@ -25,9 +25,7 @@ func (g *Group) reduceScatter(ctx context.Context, tag Tag, dst, src []float32) 
 		if b > 0 && len(own) == 0 {
 			continue
 		}
-		kept := g.temp(len(own))
-		copy(kept, own)
-		if err := g.sum(ctx, tag, blockOf(dst, b), kept); err != nil {
+		if err := g.sum(ctx, tag, blockOf(dst, b), own); err != nil {
 			return err
 		}
 	}
@@ -52,20 +50,27 @@ func blockOf(x []float32, b int) []float32 {
 	return x[min(len(x), b*blockSize):min(len(x), (b+1)*blockSize)]
 }
 
-// sum computes sum = x_0 + x_1 + ..., where x_i comes from member i and mine is
-// this member's.
-func (g *Group) sum(ctx context.Context, tag Tag, sum, mine []float32) error {
+// sum leaves x_0 + x_1 + ... in dst, where x_i comes from member i and mine, which
+// dst may be, is this member's. The first two terms may change places, so members
+// 0 and 1 add in place; others keep theirs until its turn comes.
+func (g *Group) sum(ctx context.Context, tag Tag, dst, mine []float32) error {
+	first := g.me <= 1
+	if first {
+		copy(dst, mine)
+	} else {
+		mine = append(g.scratch[:0], mine...)
+		g.scratch = mine
+	}
 	for i, rank := range g.ranks {
 		var err error
 		switch {
-		case i == 0 && i == g.me:
-			copy(sum, mine)
-		case i == 0:
-			err = g.t.Recv(ctx, rank, tag, sum)
+		case i == g.me && first:
 		case i == g.me:
-			addFloats(sum, mine)
+			addFloats(dst, mine)
+		case i == 0 && !first:
+			err = g.t.Recv(ctx, rank, tag, dst)
 		default:
-			err = g.t.RecvAdd(ctx, rank, tag, sum)
+			err = g.t.RecvAdd(ctx, rank, tag, dst)
 		}
 		if err != nil {
 			return err
