@@ -2,7 +2,7 @@ GOLANGCI_LINT_VERSION := v2.15.0
 
 export CGO_ENABLED := 0
 
-.PHONY: help build test race soak lint verify bench golden docs
+.PHONY: help build test race soak lint verify bench memory golden docs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -34,6 +34,9 @@ verify: ## generated files are what their sources give, go.mod is tidy
 
 bench: ## the training benchmark beside Gorgonia's own machine
 	go run ./cmd/galvani bench train
+
+memory: ## measured over planned memory of 60 plans, in worker processes: minutes
+	go test ./train -run MeasuredMemory -memory -timeout 30m
 
 golden: ## rewrite golden files from what the code prints now
 	go test ./bench ./cmd/galvani ./exec ./parallel -update

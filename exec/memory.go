@@ -57,6 +57,24 @@ func (m Memory) String() string {
 	return fmt.Sprintf("%s (%s)", size(m.Total()), strings.Join(parts, ", "))
 }
 
+// MarshalJSON gives an object of bytes by class.
+func (m Memory) MarshalJSON() ([]byte, error) {
+	var fields []string
+	for c, n := range m {
+		fields = append(fields, fmt.Sprintf("%q:%d", Class(c), n))
+	}
+	return []byte("{" + strings.Join(fields, ",") + "}"), nil
+}
+
+// Classes lists all classes.
+func Classes() []Class {
+	all := make([]Class, classes)
+	for c := range all {
+		all[c] = Class(c)
+	}
+	return all
+}
+
 func size(n int64) string { return humanize.IBytes(uint64(max(0, n))) }
 
 const elementBytes = 4 // of float32, int32, and two of bf16

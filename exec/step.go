@@ -50,6 +50,7 @@ type step struct {
 	kernel  *Kernel // without Run where exchange is set
 	// exchange is a collective, a send or a receive.
 	exchange exchange
+	traffic  Traffic // of an exchange; pass and how often are the program's to say
 	async
 }
 
@@ -213,6 +214,8 @@ func (c *compiler) bind(s *step, call Call) (err error) {
 		if s.kernel, err = c.backend.Lower(call); err != nil {
 			return err
 		}
+	} else {
+		s.traffic = trafficOf(call)
 	}
 	if n := max(staging, s.kernel.Scratch); n > 0 {
 		s.scratch = c.buffer(call.Tag, n)

@@ -95,6 +95,7 @@ func (c *compiler) lowerBucket(nodes []*G.Node) error {
 	all.tag = calls[0].Tag
 	var staging int
 	all.exchange, staging = exchangeTogether(calls)
+	all.traffic = joinedTraffic(calls)
 	all.scratch = c.buffer(all.tag, staging)
 	all.scratch.region, all.scratch.pinned = regionStaging, true
 	c.add(all, calls[0].Spec.Kind())

@@ -51,6 +51,9 @@ func (p *Part) Differentiate() error {
 // PipelineStage returns the rank's pipeline stage.
 func (p *Part) PipelineStage() int { return p.Coord[p.Mesh.Index(AxisPP)] }
 
+// LayerName returns the name of a layer of the model, as "h.3".
+func (p *Part) LayerName(layer int) string { return p.layers[layer] }
+
 // Peer returns the rank that this one exchanges with on another pipeline
 // stage: the one that differs in its stage only.
 func (p *Part) Peer(stage int) int { return p.Groups[AxisPP][stage] }

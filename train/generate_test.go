@@ -2,7 +2,9 @@ package train
 
 import (
 	"context"
+	"fmt"
 	"iter"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,7 +21,17 @@ import (
 	"github.com/galvani-ml/galvani/train/sampling"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain makes this binary, started as `worker`, a worker process.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "worker" {
+		if err := Work(context.Background(), os.Stdin); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // randomGPT writes a small GPT with random parameters, large enough for its
 // choices to be clear, and a tokenizer.

@@ -28,7 +28,7 @@ type job struct {
 	*setup
 	spec     *Spec
 	progress *progress
-	planned  int64
+	planned  []Planned // of each stage
 	version  string
 
 	processes []*process
@@ -46,7 +46,7 @@ type job struct {
 func (j *job) run(ctx context.Context) (_ *Result, err error) {
 	workers := j.spec.Config.Workers
 	j.steps, j.saves, j.exits = map[int][]stepReport{}, map[int][]savedReport{}, make(chan *process, workers)
-	j.result.Out = j.spec.Out
+	j.result.Out, j.result.Memory = j.spec.Out, newMemory(j.planned)
 	path := j.spec.Config.Metrics
 	if path == "" {
 		path = filepath.Join(j.spec.Out, metricsName)
@@ -162,6 +162,7 @@ func (j *job) handle(e comm.Event) error {
 		if err := json.Unmarshal(e.Data, &r); err != nil {
 			return err
 		}
+		j.result.Memory.measured(e.Rank*j.spec.Plan.PP/j.spec.Config.Workers, r.PeakBytes)
 		return j.stepped(r)
 	case eventVal:
 		var r valReport
@@ -195,7 +196,7 @@ func (j *job) stepped(r stepReport) error {
 	tokens := int64(j.spec.Config.Batch * j.spec.Config.Seq)
 	m := Metrics{
 		Step: r.Step, Loss: r.Loss, GradNorm: r.GradNorm, LR: r.LR,
-		Tokens: int64(r.Step) * tokens, PlannedBytes: j.planned,
+		Tokens: int64(r.Step) * tokens, PlannedBytes: j.result.Memory.PlannedBytes, Planned: largest(j.planned),
 	}
 	for _, w := range all {
 		m.Seconds = max(m.Seconds, w.Seconds)

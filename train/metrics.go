@@ -19,6 +19,7 @@ type Metrics struct {
 	TFLOPS          float64 `json:"tflops"`        // of all workers, by the model's operation count
 	PeakBytes       int64   `json:"peak_bytes"`    // measured, the largest worker
 	PlannedBytes    int64   `json:"planned_bytes"` // the largest worker
+	Planned         Planned `json:"planned"`       // the same by class
 
 	// What exchanges between workers took of this step, in the mean worker; time
 	// during which it computed beside them does not count.

@@ -1,53 +1,156 @@
 package train
 
 import (
-	"errors"
+	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/exec/cpu"
+	"github.com/galvani-ml/galvani/graph"
+	"github.com/galvani-ml/galvani/parallel"
 )
 
-// processBytes is what a worker takes besides the memory that its program
-// plans: the Go run time, the NATS client and messages on their way.
-const processBytes = 48 << 20
-
-// plannedBytes is the memory that a worker running p is planned to take.
-func plannedBytes(p *exec.Program) int64 { return p.Memory().Total() + processBytes }
-
-// planMemory compiles the program of every pipeline stage, without allocating
-// it, and returns the planned bytes of the largest worker. It refuses a plan
-// that exceeds --memory.
-func planMemory(spec *Spec) (int64, error) {
-	backend, err := cpu.New(spec.Threads)
-	if err != nil {
-		return 0, err
-	}
-	defer backend.Close()
-	var most int64
-	budget := int64(spec.Config.Memory)
-	for stage := range spec.Plan.PP {
-		rank := stage * spec.Plan.Mesh().Size() / spec.Plan.PP
-		_, program, err := compileRank(spec, rank, backend)
-		if err != nil {
-			return 0, err
-		}
-		if budget > 0 {
-			if err := program.CheckBudget(budget - processBytes); err != nil {
-				return 0, budgetError(stage, spec, err)
-			}
-		}
-		most = max(most, plannedBytes(program))
-	}
-	return most, nil
+// Planned is the memory that a worker is planned to take, by class, and what
+// its process takes besides: the program text in use, the Go run time, the
+// compiled graph.
+type Planned struct {
+	exec.Memory
+	Process int64
 }
 
-// budgetError names the stage that does not fit.
-func budgetError(stage int, spec *Spec, err error) error {
-	var m *exec.MemoryError
-	if !errors.As(err, &m) {
-		return err
+// Total is the sum of all.
+func (p Planned) Total() int64 { return p.Memory.Total() + p.Process }
+
+// String gives the total and its parts.
+func (p Planned) String() string {
+	return fmt.Sprintf("%v (%s)", Size(p.Total()), p.parts())
+}
+
+// parts lists what is not zero.
+func (p Planned) parts() string {
+	var parts []string
+	for _, c := range exec.Classes() {
+		if n := p.Memory[c]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%v %v", c, Size(n)))
+		}
 	}
-	return fmt.Errorf("--memory %v: stage %d needs %v of planned memory and %v for its process, %v too much; layer %d (%s) takes most, %v: raise --memory, or use more micro-batches or stages",
-		spec.Config.Memory, stage, m.Memory, Size(processBytes), Size(m.Missing()), m.Layer, m.LayerName, Size(m.LayerBytes))
+	return strings.Join(append(parts, fmt.Sprintf("process %v", Size(p.Process))), ", ")
+}
+
+// MarshalJSON gives an object of bytes by class, with the process last.
+func (p Planned) MarshalJSON() ([]byte, error) {
+	text, err := json.Marshal(p.Memory)
+	if err != nil {
+		return nil, err
+	}
+	return fmt.Appendf(text[:len(text)-1], `,"process":%d}`, p.Process), nil
+}
+
+// Memory of a worker besides its program's, as measured over the plans of
+// TestMeasuredMemory.
+const (
+	// processBytes is the Go run time with the compiled graph, and what of the
+	// arena's huge pages the arena does not fill.
+	processBytes = 12 << 20
+	// transportBytes is the NATS client.
+	transportBytes = 9 << 20
+	// ringBytes bounds what of one tensor is under way at once.
+	ringBytes = 4 << 20
+)
+
+// plannedOf plans the memory of a worker that runs p.
+func plannedOf(p *exec.Program, part *parallel.Part) Planned {
+	planned := Planned{Memory: p.Memory(), Process: processBytes}
+	if part.Mesh.Size() > 1 {
+		planned.Memory[exec.Communication] += transportBytes + messageBytes(p, part)
+	}
+	return planned
+}
+
+// messageBytes is what the transport holds of tensors. For each group, that is
+// twice the largest piece that goes around its ring, sent and received, and two
+// partial sums of a reduce-scatter, one with two ranks. The garbage collector
+// lets both grow to twice that. Tensors between stages come one by one.
+func messageBytes(p *exec.Program, part *parallel.Part) int64 {
+	pieces, sums := map[string]int64{}, map[string]int64{}
+	for _, t := range p.Traffic(func(group string) int { return len(part.Groups[group]) }) {
+		piece := min(t.Bytes/int64(t.Ranks), ringBytes)
+		if t.Kind == (graph.ReduceScatter{}).Kind() {
+			sums[t.Group] = max(sums[t.Group], t.Bytes/int64(t.Ranks)*int64(min(2, t.Ranks-1)))
+		}
+		if t.Group == "" || graph.AcrossStages(t.Group) {
+			piece /= 4
+		}
+		pieces[t.Group] = max(pieces[t.Group], piece)
+	}
+	var all int64
+	for group, piece := range pieces {
+		all += 2 * (2*piece + sums[group])
+	}
+	return all
+}
+
+// stagePlan is a pipeline stage as one of its workers runs it; the others
+// differ in which shards they hold, not in how many bytes.
+type stagePlan struct {
+	number  int
+	part    *parallel.Part
+	program *exec.Program
+	planned Planned
+}
+
+// planStage compiles the program of a pipeline stage without allocating it.
+func planStage(spec *Spec, stage int, b exec.Backend) (*stagePlan, error) {
+	rank := stage * spec.Plan.Mesh().Size() / spec.Plan.PP
+	part, program, err := compileRank(spec, rank, b)
+	if err != nil {
+		return nil, err
+	}
+	return &stagePlan{stage, part, program, plannedOf(program, part)}, nil
+}
+
+// planStages compiles all stages.
+func planStages(spec *Spec) ([]*stagePlan, error) {
+	backend, err := cpu.New(spec.Threads)
+	if err != nil {
+		return nil, err
+	}
+	defer backend.Close()
+	var stages []*stagePlan
+	for stage := range spec.Plan.PP {
+		s, err := planStage(spec, stage, backend)
+		if err != nil {
+			return nil, err
+		}
+		stages = append(stages, s)
+	}
+	return stages, nil
+}
+
+// planMemory plans the memory of the largest worker of each stage. It refuses
+// a plan that exceeds --memory with a *BudgetError.
+func planMemory(spec *Spec) ([]Planned, error) {
+	stages, err := planStages(spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkBudget(spec, stages); err != nil {
+		return nil, err
+	}
+	return plannedStages(stages), nil
+}
+
+func plannedStages(stages []*stagePlan) []Planned {
+	var all []Planned
+	for _, s := range stages {
+		all = append(all, s.planned)
+	}
+	return all
+}
+
+// largest is the plan of the worker that takes most.
+func largest(stages []Planned) Planned {
+	return slices.MaxFunc(stages, func(a, b Planned) int { return int(a.Total() - b.Total()) })
 }

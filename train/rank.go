@@ -156,6 +156,7 @@ func (r *rank) take(ctx context.Context, step int, feed func(exec.MicroBatch) er
 		if err != nil {
 			return exec.Stats{}, err
 		}
+		r.peak = max(r.peak, residentBytes())
 	}
 	c := r.spec.Config
 	stats, err := r.machine.Update(ctx, exec.AdamW{

@@ -33,7 +33,38 @@ type Result struct {
 	UnigramEntropy float64  `json:"unigram_entropy"`
 	Tokens         int64    `json:"tokens"`
 	Seconds        float64  `json:"seconds"`
+	Memory         Memory   `json:"memory"`
 	Sample         string   `json:"sample,omitempty"`
+}
+
+// Memory is what the workers of a run were planned to take, and took.
+type Memory struct {
+	PlannedBytes int64         `json:"planned_bytes"` // the largest worker
+	PeakBytes    int64         `json:"peak_bytes"`    // measured, the largest worker
+	Stages       []StageMemory `json:"stages"`
+}
+
+// StageMemory is the memory of the largest worker of a pipeline stage.
+type StageMemory struct {
+	Stage        int     `json:"stage"`
+	PlannedBytes int64   `json:"planned_bytes"`
+	Planned      Planned `json:"planned"` // by class
+	PeakBytes    int64   `json:"peak_bytes"`
+}
+
+// newMemory is the plan of the stages, nothing measured yet.
+func newMemory(stages []Planned) Memory {
+	m := Memory{PlannedBytes: largest(stages).Total()}
+	for i, p := range stages {
+		m.Stages = append(m.Stages, StageMemory{Stage: i, PlannedBytes: p.Total(), Planned: p})
+	}
+	return m
+}
+
+// measured takes in what a worker of a stage held.
+func (m *Memory) measured(stage int, bytes int64) {
+	m.PeakBytes = max(m.PeakBytes, bytes)
+	m.Stages[stage].PeakBytes = max(m.Stages[stage].PeakBytes, bytes)
 }
 
 // Run trains: it is the coordinator of a job. When ctx ends, it has the workers
@@ -94,7 +125,7 @@ func (s *setup) spec() (*Spec, error) {
 	}
 	spec := &Spec{
 		Config: c, Model: text, Plan: s.plan, Data: s.options, Weights: s.weights, Out: c.Out,
-		Threads: max(1, runtime.GOMAXPROCS(0)/c.Workers),
+		Threads: threadsOf(c.Workers),
 	}
 	for _, path := range []*string{&spec.Out, &spec.Weights, &spec.Data.Source, &spec.Data.Labels} {
 		if *path == "" {
@@ -109,6 +140,9 @@ func (s *setup) spec() (*Spec, error) {
 	}
 	return spec, nil
 }
+
+// threadsOf shares this machine's processors among workers.
+func threadsOf(workers int) int { return max(1, runtime.GOMAXPROCS(0)/workers) }
 
 // openRun makes the run's directory, with what reproduces it.
 func (s *setup) openRun(spec *Spec) error {
@@ -139,7 +173,7 @@ func (s *setup) openRun(spec *Spec) error {
 }
 
 // introduce says what is about to run.
-func (s *setup) introduce(p *progress, spec *Spec, planned int64) {
+func (s *setup) introduce(p *progress, spec *Spec, planned []Planned) {
 	for _, w := range models.Warnings(s.model) {
 		p.fact("warning", "%s", w)
 	}
@@ -148,7 +182,13 @@ func (s *setup) introduce(p *progress, spec *Spec, planned int64) {
 		name = s.weights
 	}
 	p.fact("model", "%s: %d layers of width %d, %s parameters", name, s.model.Layers(), s.model.Width(), count(numParams(s.model)))
-	p.fact("plan", "%s: %d workers of %d threads, %v planned each", s.plan, spec.Config.Workers, spec.Threads, Size(planned))
+	p.fact("plan", "%s: %d workers of %d threads, %v planned each", s.plan, spec.Config.Workers, spec.Threads, Size(largest(planned).Total()))
+	p.fact("memory", "%v", largest(planned))
+	if len(planned) > 1 {
+		for stage, m := range planned {
+			p.fact("", "stage %d: %v", stage, m)
+		}
+	}
 	for _, reason := range s.reasons {
 		p.fact("", "%s", reason)
 	}
