@@ -210,7 +210,7 @@ func (m *Machine) await(ctx context.Context, ticket uint64) error {
 		start := time.Now()
 		r := q.take(ctx)
 		if r.bucket != nil {
-			m.waited.Collectives += time.Since(start)
+			m.summed(r.groups, time.Since(start))
 		} else {
 			m.took(r.run.step, time.Since(start))
 		}

@@ -429,7 +429,7 @@ func TestOverlapNoAllocation(t *testing.T) {
 		if n != 0 {
 			t.Errorf("once %d: a step allocates %v times", once, n)
 		}
-		if w := m.Waited(); w.Collectives <= 0 || w.Total() != w.Collectives || w.Norm <= 0 {
+		if w := m.Waited(); w.Collectives <= 0 || w.Total() != w.Collectives || w.Across <= 0 {
 			t.Errorf("once %d: waited %+v", once, w)
 		}
 	}

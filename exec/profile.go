@@ -42,9 +42,10 @@ type Waited struct {
 	Collectives time.Duration // sums of gradients and of the norm included
 	Receives    time.Duration // from other pipeline stages: the bubble, and the way
 	Sends       time.Duration
-	// Norm is the part of Collectives that the sum of the norm and the loss at the
-	// end of a step took: there, ranks that are done wait for all others.
-	Norm time.Duration
+	// Across is the part of Collectives at the end of a step that joins all
+	// stages: sums of the gradients of parameters that stages share, and of the
+	// norm. There, ranks that are done wait for the others.
+	Across time.Duration
 }
 
 // Total is the sum.
@@ -52,7 +53,7 @@ func (w Waited) Total() time.Duration { return w.Collectives + w.Receives + w.Se
 
 // Sub is what was waited since w was w0.
 func (w Waited) Sub(w0 Waited) Waited {
-	return Waited{w.Collectives - w0.Collectives, w.Receives - w0.Receives, w.Sends - w0.Sends, w.Norm - w0.Norm}
+	return Waited{w.Collectives - w0.Collectives, w.Receives - w0.Receives, w.Sends - w0.Sends, w.Across - w0.Across}
 }
 
 // Waited is what was measured since the machine was made, profiling or not.
@@ -73,6 +74,14 @@ func (m *Machine) took(s *step, d time.Duration) {
 		m.waited.Sends += d
 	default:
 		m.waited.Collectives += d
+	}
+}
+
+// summed notes what sums of gradients over groups took.
+func (m *Machine) summed(groups []string, d time.Duration) {
+	m.waited.Collectives += d
+	if slices.ContainsFunc(groups, graph.AcrossStages) {
+		m.waited.Across += d
 	}
 }
 

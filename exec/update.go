@@ -85,7 +85,7 @@ func (m *Machine) sumGradients(ctx context.Context) error {
 		}
 		start := time.Now()
 		err := m.sumBucket(ctx, b, groups)
-		m.waited.Collectives += time.Since(start)
+		m.summed(groups, time.Since(start))
 		if err != nil {
 			return bucketFailure(b, m.last, err)
 		}
@@ -134,7 +134,7 @@ func (m *Machine) totals(ctx context.Context) (squares, loss float64, err error)
 	start := time.Now()
 	err = m.comm.AllReduce(ctx, GroupWorld, "gradient norm and loss", m.message)
 	took := time.Since(start)
-	m.waited.Collectives, m.waited.Norm = m.waited.Collectives+took, m.waited.Norm+took
+	m.waited.Collectives, m.waited.Across = m.waited.Collectives+took, m.waited.Across+took
 	if err != nil {
 		return 0, 0, err
 	}

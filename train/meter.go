@@ -51,18 +51,18 @@ type exchanged struct {
 	CommunicationSeconds float64
 	// WaitSeconds is the time it waited for other pipeline stages: in receives
 	// of activations and gradients, and, done with its own part of the step, in
-	// the sum of the gradient's norm. It holds the bubble of the schedule and
+	// the sums that join all stages. It holds the bubble of the schedule and
 	// the way of what is received.
 	WaitSeconds float64
 	SentBytes   int64
 }
 
-// split divides what a worker waited. Without stages, the sum of the norm is a
-// collective as any other.
+// split divides what a worker waited. Without stages, the sums at the end of a
+// step are collectives as any others.
 func split(w exec.Waited, pipeline bool, sent int64) exchanged {
 	wait := w.Receives
 	if pipeline {
-		wait += w.Norm
+		wait += w.Across
 	}
 	return exchanged{(w.Total() - wait).Seconds(), wait.Seconds(), sent}
 }

@@ -10,7 +10,7 @@ import (
 
 // TestSplit tells communication from waiting for other stages.
 func TestSplit(t *testing.T) {
-	w := exec.Waited{Collectives: 5 * time.Second, Receives: 7 * time.Second, Sends: time.Second, Norm: 2 * time.Second}
+	w := exec.Waited{Collectives: 5 * time.Second, Receives: 7 * time.Second, Sends: time.Second, Across: 2 * time.Second}
 	if got, want := split(w, true, 8), (exchanged{4, 9, 8}); got != want {
 		t.Errorf("with stages %+v, want %+v", got, want)
 	}
