@@ -18,7 +18,7 @@ import (
 type Trial struct {
 	setup   *setup
 	spec    *Spec
-	planned int64
+	planned []Planned
 }
 
 // NewTrial prepares to train a model from scratch as c says, which must give all
