@@ -21,10 +21,11 @@ var (
 	oneBatch = flag.Int("plan-batch", 24, "sequences a step for -plan")
 )
 
-// reference is what one device computes, by batch.
+// reference is what one device computes of sequences of a length, by batch.
 type reference struct {
 	model  plantest.Model
 	tokens string
+	seq    int
 	byRows map[int]outcome
 }
 
@@ -36,7 +37,7 @@ func (r *reference) train(t testing.TB, plan *parallel.Plan, batch int) (outcome
 	// AdamW turns what rounding leaves of a small gradient into whole steps, so
 	// these are small.
 	spec.Config.LR = 2e-3
-	spec.Config.Batch, spec.Config.Seq, spec.Data.Batch, spec.Data.Seq = batch, plantest.Seq, batch, plantest.Seq
+	spec.Config.Batch, spec.Config.Seq, spec.Data.Batch, spec.Data.Seq = batch, r.seq, batch, r.seq
 	return trainTiny(t, spec)
 }
 
@@ -113,7 +114,7 @@ func TestEveryPlanTrainsAlike(t *testing.T) {
 			continue
 		}
 		t.Run(m.Name, func(t *testing.T) {
-			r := &reference{m, tokens, map[int]outcome{}}
+			r := &reference{m, tokens, plantest.Seq, map[int]outcome{}}
 			if *onePlan != "" {
 				plan, err := parallel.Parse(*onePlan)
 				if err == nil {
@@ -151,5 +152,27 @@ func (p *planProgress) checked(plan *parallel.Plan) {
 	p.byRanks[plan.Mesh().Size()]++
 	if p.total%100 == 0 {
 		p.t.Logf("%d plans train alike; by number of ranks %v", p.total, p.byRanks)
+	}
+}
+
+// TestNothingDivides trains sequences of 23 tokens, so that neither the
+// vocabulary, nor the inner width, nor the sequence divides by the ranks that
+// would split them: they compute the same.
+func TestNothingDivides(t *testing.T) {
+	tokens := tinyTokens(t)
+	for _, m := range plantest.Models() {
+		if !strings.Contains(m.Name, "odd") {
+			continue
+		}
+		r := &reference{m, tokens, 23, map[int]outcome{}}
+		for _, text := range []string{"tp=4", "dp=2 tp=3 zero=3 ckpt=all", "pp=2 tp=4 micro=2", "layers=0:tp=3;1:dp=3;2:tp=3,ckpt=all;3-4:dp=3,zero=2;5:tp=3"} {
+			plan, err := parallel.Parse(text)
+			if err == nil {
+				err = r.check(t, plan, 12)
+			}
+			if err != nil {
+				t.Errorf("%s, %s: %v", m.Name, text, err)
+			}
+		}
 	}
 }
