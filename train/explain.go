@@ -325,7 +325,15 @@ func (x *Explanation) writeExchanges(w io.Writer) {
 		from = to + 1
 	}
 	_ = t.Flush()
+	if !slices.ContainsFunc(x.Layers, LayerFacts.onceAStep) {
+		return
+	}
 	fmt.Fprintln(w, "What is sent once a step is joined to tensors of several layers, and counted at the first of them.")
+}
+
+// onceAStep reports whether the layer has exchanges that are.
+func (l LayerFacts) onceAStep() bool {
+	return slices.ContainsFunc(l.Exchanges, func(e LayerExchange) bool { return e.Every == "step" })
 }
 
 // writeStages prints memory by class, the schedule and the largest buffers.

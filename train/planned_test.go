@@ -137,9 +137,10 @@ func TestBudget(t *testing.T) {
 		{"dp=2", 430, "use ZeRO-3"},
 		{"dp=2", 320, "checkpoint all blocks and use ZeRO-3"},
 		{"pp=2 micro=2", 300, "checkpoint layers"},
-		{"dp=4 ckpt=all", 400, "use ZeRO-2"},
+		{"dp=4 ckpt=all", 400, "use ZeRO-1"},
 		{"tp=2", 250, "use 8 micro-batches"},
 		{"tp=2", 240, "checkpoint all blocks and use"},
+		{"pp=2 dp=2 micro=4 stages=6,2 ckpt=all", 300, "use ZeRO-3 on layers 0-6"},
 		{"dp=2", 140, "stages"},
 		{"dp=4", 20, ""},
 	} {

@@ -213,6 +213,8 @@ func count(n int) string {
 		return fmt.Sprintf("%.2fB", float64(n)/1e9)
 	case n >= 1e6:
 		return fmt.Sprintf("%.1fM", float64(n)/1e6)
+	case n < 1e3:
+		return fmt.Sprint(n)
 	}
 	return fmt.Sprintf("%.1fk", float64(n)/1e3)
 }
