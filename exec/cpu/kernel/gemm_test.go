@@ -251,6 +251,13 @@ func TestGemmCheck(t *testing.T) {
 		"short packed":  func(g *GemmArgs) { g.Packed = make([]float32, 11) },
 		"nothing saved": func(g *GemmArgs) { g.Function, g.Slope = SiLUFunction, true },
 		"function":      func(g *GemmArgs) { g.Function = 77 },
+		"short A16":     func(g *GemmArgs) { g.BF16, g.A16 = true, make([]uint16, 7) },
+		"short B16":     func(g *GemmArgs) { g.BF16, g.B16 = true, make([]uint16, 11) },
+		"A16 in fp32":   func(g *GemmArgs) { g.A16 = make([]uint16, 8) },
+		"transposed":    func(g *GemmArgs) { g.BF16, g.B16, g.TransB, g.LDB = true, make([]uint16, 12), true, 4 },
+		"short C16":     func(g *GemmArgs) { g.Saved, g.C16 = make([]float32, 6), make([]uint16, 5) },
+		"C16 alone":     func(g *GemmArgs) { g.C16 = make([]uint16, 6) },
+		"sum in C16":    func(g *GemmArgs) { g.Saved, g.C16, g.Accumulate = make([]float32, 6), make([]uint16, 6), true },
 	} {
 		g := good
 		spoil(&g)

@@ -80,8 +80,14 @@ func TestNoAllocation(t *testing.T) {
 	g := GemmArgs{M: 64, N: 64, K: 64, A: x, LDA: 64, B: x, LDB: 64, C: y, LDC: 64}
 	few := g
 	few.M, few.TransB = 3, true
+	words := make([]uint16, 64*64)
+	half := g
+	half.BF16, half.A16, half.B16, half.C16, half.Saved, half.Function = true, words, words, make([]uint16, 64*64), y, SiLUFunction
 	step := func() {
 		Gemm(p, g)
+		Gemm(p, half)
+		LayerNormBF16(p, half.C16, lse, lse, x, x, x, 64, 64, 1e-5)
+		ActivationBF16(p, half.C16, SiLUFunction, x)
 		Gemm(p, few)
 		GemmBatched(p, BatchedGemmArgs{GemmArgs: g, Batch: 1})
 		Attention(p, a.AttentionArgs)
