@@ -70,13 +70,15 @@ func plannedOf(p *exec.Program, part *parallel.Part) Planned {
 }
 
 // messageBytes is what the transport holds of tensors. For each group, that is
-// twice the largest piece that goes around its ring, sent and received, and two
-// partial sums of a reduce-scatter, one with two ranks. The garbage collector
-// lets both grow to twice that. Tensors between stages come one by one.
+// half of the largest tensor, sent and received: with two ranks the piece that
+// goes around its ring, with more of them smaller pieces, but more of what was
+// received and not freed yet. A reduce-scatter has two partial sums, one with
+// two ranks. The garbage collector lets both grow to twice that. Tensors between
+// stages, and sums over stages, come one by one.
 func messageBytes(p *exec.Program, part *parallel.Part) int64 {
 	pieces, sums := map[string]int64{}, map[string]int64{}
 	for _, t := range p.Traffic(func(group string) int { return len(part.Groups[group]) }) {
-		piece := min(t.Bytes/int64(t.Ranks), ringBytes)
+		piece := min(t.Bytes/2, ringBytes)
 		if t.Kind == (graph.ReduceScatter{}).Kind() {
 			sums[t.Group] = max(sums[t.Group], t.Bytes/int64(t.Ranks)*int64(min(2, t.Ranks-1)))
 		}
