@@ -3,6 +3,7 @@ package train
 import (
 	"encoding/json"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -51,9 +52,11 @@ func (p Planned) MarshalJSON() ([]byte, error) {
 // Memory of a worker besides its program's, as measured over the plans of
 // TestMeasuredMemory.
 const (
-	// processBytes is the Go run time with the compiled graph, and what of the
-	// arena's huge pages the arena does not fill.
-	processBytes = 12 << 20
+	// processBytes is the Go run time, and what of the arena's huge pages the
+	// arena does not fill.
+	processBytes = 10 << 20
+	// graphBytes is the compiled graph, of each parameter.
+	graphBytes = 24 << 10
 	// transportBytes is the NATS client.
 	transportBytes = 9 << 20
 	// ringBytes bounds what of one tensor is under way at once.
@@ -62,11 +65,17 @@ const (
 
 // plannedOf plans the memory of a worker that runs p.
 func plannedOf(p *exec.Program, part *parallel.Part) Planned {
-	planned := Planned{Memory: p.Memory(), Process: processBytes}
+	planned := Planned{Memory: p.Memory(), Process: processBytes + graphBytes*int64(len(p.Stage().Params))}
 	if part.Mesh.Size() > 1 {
 		planned.Memory[exec.Communication] += transportBytes + messageBytes(p, part)
 	}
 	return planned
+}
+
+// limitHeap has the garbage collector keep the Go heap within what is planned
+// besides the program's memory, which lies outside of it.
+func limitHeap(planned Planned, p *exec.Program) {
+	debug.SetMemoryLimit(planned.Total() - p.Memory().Total())
 }
 
 // messageBytes is what the transport holds of tensors. For each group, that is
