@@ -3,6 +3,7 @@ package train
 import (
 	"encoding/json"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -51,9 +52,11 @@ func (p Planned) MarshalJSON() ([]byte, error) {
 // Memory of a worker besides its program's, as measured over the plans of
 // TestMeasuredMemory.
 const (
-	// processBytes is the Go run time with the compiled graph, and what of the
-	// arena's huge pages the arena does not fill.
-	processBytes = 12 << 20
+	// processBytes is the Go run time, and what of the arena's huge pages the
+	// arena does not fill.
+	processBytes = 10 << 20
+	// graphBytes is the compiled graph, of each parameter.
+	graphBytes = 24 << 10
 	// transportBytes is the NATS client.
 	transportBytes = 9 << 20
 	// ringBytes bounds what of one tensor is under way at once.
@@ -62,21 +65,29 @@ const (
 
 // plannedOf plans the memory of a worker that runs p.
 func plannedOf(p *exec.Program, part *parallel.Part) Planned {
-	planned := Planned{Memory: p.Memory(), Process: processBytes}
+	planned := Planned{Memory: p.Memory(), Process: processBytes + graphBytes*int64(len(p.Stage().Params))}
 	if part.Mesh.Size() > 1 {
 		planned.Memory[exec.Communication] += transportBytes + messageBytes(p, part)
 	}
 	return planned
 }
 
+// limitHeap has the garbage collector keep the Go heap within what is planned
+// besides the program's memory, which lies outside of it.
+func limitHeap(planned Planned, p *exec.Program) {
+	debug.SetMemoryLimit(planned.Total() - p.Memory().Total())
+}
+
 // messageBytes is what the transport holds of tensors. For each group, that is
-// twice the largest piece that goes around its ring, sent and received, and two
-// partial sums of a reduce-scatter, one with two ranks. The garbage collector
-// lets both grow to twice that. Tensors between stages come one by one.
+// half of the largest tensor, sent and received: with two ranks the piece that
+// goes around its ring, with more of them smaller pieces, but more of what was
+// received and not freed yet. A reduce-scatter has two partial sums, one with
+// two ranks. The garbage collector lets both grow to twice that. Tensors between
+// stages, and sums over stages, come one by one.
 func messageBytes(p *exec.Program, part *parallel.Part) int64 {
 	pieces, sums := map[string]int64{}, map[string]int64{}
 	for _, t := range p.Traffic(func(group string) int { return len(part.Groups[group]) }) {
-		piece := min(t.Bytes/int64(t.Ranks), ringBytes)
+		piece := min(t.Bytes/2, ringBytes)
 		if t.Kind == (graph.ReduceScatter{}).Kind() {
 			sums[t.Group] = max(sums[t.Group], t.Bytes/int64(t.Ranks)*int64(min(2, t.Ranks-1)))
 		}

@@ -87,6 +87,7 @@ func serve(ctx context.Context, member *comm.Member) error {
 	if err != nil {
 		return err
 	}
+	limitHeap(plannedOf(program, part), program)
 	wire, err := member.Transport(ctx, comm.TransportOptions{Timeout: exchangeTimeout})
 	if err != nil {
 		return err
