@@ -62,7 +62,10 @@ func TestStoreBF16(t *testing.T) {
 func TestGemmStored(t *testing.T) {
 	checkSets(t, emulating(), func(t *rapid.T) (func(p *Pool) [][]float32, func(t *rapid.T, got [][]float32)) {
 		k := rapid.OneOf(size(131), rapid.Just(0), rapid.IntRange(760, 800), rapid.IntRange(1530, 1550)).Draw(t, "k")
-		m := rapid.OneOf(size(131), rapid.IntRange(1900, 2000)).Draw(t, "m")
+		m := size(131).Draw(t, "m")
+		if k <= 16 { // more columns of a transposed A than are widened together
+			m = rapid.OneOf(size(131), rapid.IntRange(1900, 2000)).Draw(t, "m")
+		}
 		g := drawGemm(t, m, size(131).Draw(t, "n"), k)
 		g.BF16 = true
 		h := g
