@@ -298,6 +298,14 @@ func (c *Case) Solve() (*Answer, error) {
 	return p.Answer(), nil
 }
 
+// Refused is why the cell of the engine's answer is refused, nil where it is not.
+func (c *Case) Refused() error {
+	if c.cell == nil {
+		return nil
+	}
+	return c.cell.check()
+}
+
 // Tabulated says that there is something to solve without profiles.
 func (c *Case) Tabulated() bool { return c.early != nil || c.cell != nil }
 
