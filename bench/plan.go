@@ -161,7 +161,7 @@ func compared(c *galvatron.Case, from string, ours *galvatron.Answer, err error,
 	case c.Theirs == nil:
 		p.Status = planFound
 	}
-	if ours != nil && c.Theirs != nil {
+	if ours != nil && c.Theirs != nil && refused == nil {
 		p.Ratio = ours.PerSample() / c.Theirs.PerSample()
 		if p.Status == "" {
 			p.Status = planStatus(p.Ratio)

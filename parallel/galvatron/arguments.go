@@ -11,8 +11,8 @@ type Schedule string
 
 // The engine's schedules.
 const (
-	GPipe Schedule = "gpipe"
-	F1B1  Schedule = "pipedream_flush"
+	GPipe          Schedule = "gpipe"
+	PipeDreamFlush Schedule = "pipedream_flush"
 )
 
 // Mode is how a profile is read.
@@ -80,11 +80,11 @@ func budget(gb int) int {
 // mixed says that parameters take half of the bytes of fp32.
 func (a *Arguments) mixed() bool { return a.Precision != "fp32" }
 
-// flag is a switch in the engine's JSON: 0, 1, true or false.
-type flag bool
+// toggle is a switch in the engine's JSON: 0, 1, true or false.
+type toggle bool
 
 // UnmarshalJSON reads a number or a boolean.
-func (f *flag) UnmarshalJSON(data []byte) error {
+func (f *toggle) UnmarshalJSON(data []byte) error {
 	switch string(data) {
 	case "0", "false", "null":
 		*f = false
@@ -107,8 +107,8 @@ type argumentsFile struct {
 	TimeMode    Mode     `json:"time_mode"`
 	MemoryMode  Mode     `json:"mem_mode"`
 	Schedule    Schedule `json:"pipeline_type"`
-	AsyncReduce *flag    `json:"async_grad_reduce"`
-	FineGrained *flag    `json:"fine_grained_mode"`
+	AsyncReduce *toggle  `json:"async_grad_reduce"`
+	FineGrained *toggle  `json:"fine_grained_mode"`
 	Nodes       int      `json:"num_nodes"`
 	Devices     int      `json:"num_gpus_per_node"`
 	Kind        string   `json:"default_dp_type"`
@@ -130,12 +130,12 @@ type argumentsFile struct {
 		Schedule    Schedule `json:"pipeline_type"`
 		Kind        string   `json:"default_dp_type"`
 		Precision   string   `json:"mixed_precision"`
-		AsyncReduce *flag    `json:"async_grad_reduce"`
+		AsyncReduce *toggle  `json:"async_grad_reduce"`
 	} `json:"parallelism_info"`
 	Train struct {
-		Seq              int   `json:"seq_length"`
-		SequenceParallel *flag `json:"sequence_parallel"`
-		GlobalBuffer     *flag `json:"global_memory_buffer"`
+		Seq              int     `json:"seq_length"`
+		SequenceParallel *toggle `json:"sequence_parallel"`
+		GlobalBuffer     *toggle `json:"global_memory_buffer"`
 	} `json:"common_train_info"`
 	Hardware struct {
 		Nodes   int `json:"num_nodes"`
@@ -147,7 +147,7 @@ type argumentsFile struct {
 		MemoryMode Mode `json:"memory_profile_mode"`
 	} `json:"profiling_info"`
 	Options struct {
-		FineGrained *flag `json:"fine_grained_mode"`
+		FineGrained *toggle `json:"fine_grained_mode"`
 	} `json:"options_info"`
 	Debug struct {
 		Scale float64 `json:"debug_costmodel_coe"`
@@ -163,19 +163,19 @@ type batchFile struct {
 }
 
 type spaceFile struct {
-	DP      flag  `json:"disable_dp"`
-	TP      flag  `json:"disable_tp"`
-	SP      flag  `json:"disable_sp"`
-	CP      *flag `json:"disable_cp"`
-	PP      flag  `json:"disable_pp"`
-	Ckpt    flag  `json:"disable_ckpt"`
-	FSDP    flag  `json:"disable_fsdp"`
-	VocabTP flag  `json:"disable_embedding_lmhead_tp"`
-	VocabSP flag  `json:"disable_embedding_lmhead_sp"`
-	MaxTP   int   `json:"max_tp_deg"`
-	MaxPP   int   `json:"max_pp_deg"`
-	MaxSP   int   `json:"max_sp_deg"`
-	MaxCP   int   `json:"max_cp_deg"`
+	DP      toggle  `json:"disable_dp"`
+	TP      toggle  `json:"disable_tp"`
+	SP      toggle  `json:"disable_sp"`
+	CP      *toggle `json:"disable_cp"`
+	PP      toggle  `json:"disable_pp"`
+	Ckpt    toggle  `json:"disable_ckpt"`
+	FSDP    toggle  `json:"disable_fsdp"`
+	VocabTP toggle  `json:"disable_embedding_lmhead_tp"`
+	VocabSP toggle  `json:"disable_embedding_lmhead_sp"`
+	MaxTP   int     `json:"max_tp_deg"`
+	MaxPP   int     `json:"max_pp_deg"`
+	MaxSP   int     `json:"max_sp_deg"`
+	MaxCP   int     `json:"max_cp_deg"`
 }
 
 // UnmarshalJSON reads arguments; what they do not say is the engine's default,
@@ -194,7 +194,7 @@ func (a *Arguments) UnmarshalJSON(data []byte) error {
 		Devices:          cmp.Or(f.Devices, f.Hardware.Devices, 8),
 		Memory:           cmp.Or(f.Memory, f.Hardware.Memory, 24),
 		DefaultKind:      DataParallel(cmp.Or(f.Kind, f.Parallelism.Kind, string(ZeRO2))),
-		Schedule:         cmp.Or(f.Schedule, f.Parallelism.Schedule, F1B1),
+		Schedule:         cmp.Or(f.Schedule, f.Parallelism.Schedule, PipeDreamFlush),
 		Precision:        cmp.Or(f.Precision, f.Parallelism.Precision, "bf16"),
 		AsyncReduce:      given(true, f.AsyncReduce, f.Parallelism.AsyncReduce),
 		SequenceParallel: given(true, f.Train.SequenceParallel),
@@ -211,7 +211,7 @@ func (a *Arguments) UnmarshalJSON(data []byte) error {
 }
 
 // given is the first switch that is there.
-func given(usual bool, flags ...*flag) bool {
+func given(usual bool, flags ...*toggle) bool {
 	for _, f := range flags {
 		if f != nil {
 			return bool(*f)
@@ -236,17 +236,17 @@ func (f spaceFile) space() Space {
 func (a *Arguments) validate() error {
 	world := a.World()
 	switch {
-	case a.Layers < 1:
+	case a.Layers < 1 || a.Layers > most:
 		return &ArgumentError{"layers", fmt.Sprintf("%d: a model has at least one layer; lists of layer types are not supported, nor does 3.0 load them", a.Layers)}
 	case a.Hidden < 1:
 		return &ArgumentError{"hidden", fmt.Sprintf("%d is no width", a.Hidden)}
 	case a.Seq < 1:
 		return &ArgumentError{"seq", fmt.Sprintf("%d is no sequence length", a.Seq)}
-	case a.Nodes < 1 || a.Devices < 1 || world&(world-1) != 0:
+	case a.Nodes < 1 || a.Devices < 1 || world&(world-1) != 0 || a.Nodes > 1<<16 || a.Devices > 1<<16:
 		return &ArgumentError{"num_nodes, num_gpus_per_node", fmt.Sprintf("%d times %d devices: the number must be a power of two", a.Nodes, a.Devices)}
 	case a.Memory < 1:
 		return &ArgumentError{"memory_constraint", fmt.Sprintf("%d GB is no memory", a.Memory)}
-	case a.Schedule != GPipe && a.Schedule != F1B1:
+	case a.Schedule != GPipe && a.Schedule != PipeDreamFlush:
 		return &ArgumentError{"pipeline_type", fmt.Sprintf("%q: gpipe or pipedream_flush", a.Schedule)}
 	case a.DefaultKind != DDP && a.DefaultKind != ZeRO2 && a.DefaultKind != ZeRO3:
 		return &ArgumentError{"default_dp_type", fmt.Sprintf("%q: ddp, zero2 or zero3", a.DefaultKind)}
@@ -254,6 +254,8 @@ func (a *Arguments) validate() error {
 		return &ArgumentError{"time_mode", fmt.Sprintf("%q: static, batch or sequence", a.TimeMode)}
 	case a.MemoryMode != Static && a.MemoryMode != Sequence:
 		return &ArgumentError{"mem_mode", fmt.Sprintf("%q: static or sequence", a.MemoryMode)}
+	case max(a.Batches.Settled, a.Batches.Max) > 1<<20:
+		return &ArgumentError{"batch", fmt.Sprintf("%d samples are more than are tried", max(a.Batches.Settled, a.Batches.Max))}
 	case a.Batches.Settled <= 0 && (a.Batches.Min < 1 || a.Batches.Step < 1):
 		return &ArgumentError{"batch", fmt.Sprintf("from %d to %d in steps of %d", a.Batches.Min, a.Batches.Max, a.Batches.Step)}
 	}

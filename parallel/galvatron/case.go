@@ -247,7 +247,7 @@ func (t *tablesV3) cell() (*Cell, error) {
 func strategyOf(fields []any) (Strategy, error) {
 	s := Strategy{CP: 1}
 	to := []any{&s.PP, &s.TP, &s.SP, &s.DP, &s.Kind, nil}
-	var checkpoint flag
+	var checkpoint toggle
 	to[5] = &checkpoint
 	data, err := json.Marshal(fields)
 	if err != nil || len(fields) < 5 || len(fields) > 6 {
@@ -270,7 +270,7 @@ func (c *Cell) shape() error {
 	n := len(c.Names)
 	ok := n > 0 && len(c.Time) == n && len(c.Synced) == n && len(c.Stages) > 0 && len(c.Vocabs) > 0 && c.Batch > 0 && c.Chunks > 0
 	for _, s := range c.Stages {
-		ok = ok && len(s.Memory) == n && s.Layers > 0
+		ok = ok && len(s.Memory) == n && s.Layers > 0 && s.Layers <= most
 	}
 	for _, v := range c.Vocabs {
 		ok = ok && len(v.Time) == len(c.Stages) && len(v.Memory) == len(c.Stages)
@@ -411,6 +411,26 @@ func (c *Case) answer(r *resultFile) error {
 			list = append(list, i)
 		}
 		c.plan = append(c.plan, list)
+	}
+	return c.checkPlan()
+}
+
+// checkPlan refuses an answer that is not of the problem's layers.
+func (c *Case) checkPlan() error {
+	var want []int
+	if c.early != nil {
+		want = c.early.divide(len(c.plan))
+	} else {
+		for _, s := range c.cell.Stages {
+			want = append(want, s.Layers)
+		}
+	}
+	var got []int
+	for _, stage := range c.plan {
+		got = append(got, len(stage))
+	}
+	if !slices.Equal(got, want) || (c.early != nil && len(c.early.of(len(c.plan))) == 0) {
+		return fmt.Errorf("result.json: stages of %v layers, the problem has %v", got, want)
 	}
 	return nil
 }

@@ -99,6 +99,24 @@ func newEarly(args, tables []byte, division []int) (*early, error) {
 	if len(f.Layers) == 0 || len(f.Strategies) == 0 || len(f.Memory) != len(f.Layers) {
 		return nil, &ArgumentError{"layers", fmt.Sprintf("%d types, %d of them with memory, %d strategies", len(f.Layers), len(f.Memory), len(f.Strategies))}
 	}
+	total := 0
+	for _, n := range f.Layers {
+		if total += n; n < 1 || total > most {
+			return nil, &ArgumentError{"layers", fmt.Sprint(f.Layers)}
+		}
+	}
+	divided := 0
+	for _, n := range division {
+		divided += n
+	}
+	switch {
+	case len(division) > 0 && divided != total:
+		return nil, &ArgumentError{"pp_division", fmt.Sprintf("%v of %d layers", division, total)}
+	case len(f.Strategies) > math.MaxInt8:
+		return nil, &ArgumentError{"strategies", fmt.Sprintf("%d of them", len(f.Strategies))}
+	case f.Budget < 1 || f.Budget > 1<<20:
+		return nil, &ArgumentError{"mem_mb", fmt.Sprint(f.Budget)}
+	}
 	for batch := range f.Chunks {
 		e.batch = batch
 	}
@@ -343,27 +361,27 @@ func (e *early) layer(before [][]float64, list []int, s int, changes bool, kind,
 }
 
 // feasible says that some division of the layers into stages fits, with the
-// strategies of least memory.
+// strategies of least memory: stages filled in order as far as they go.
 func (e *early) feasible() bool {
-	for _, pp := range e.degrees() {
-		stage, left := 0, e.room(pp, 0)
-		for _, t := range e.types() {
+	return slices.ContainsFunc(e.degrees(), func(pp int) bool {
+		types := e.types()
+		stage, left, held := 0, e.room(pp, 0), 0
+		for _, t := range types {
 			mb := math.MaxInt
 			for _, s := range e.of(pp) {
 				mb = min(mb, int(math.Ceil(e.memory[t][s])))
 			}
-			for left < mb && stage < pp {
-				stage++
-				left = e.room(pp, stage)
+			if left < mb {
+				if stage++; held == 0 || stage == pp {
+					return false // alone it fits on no stage, or on none that is left
+				}
+				left, held = e.room(pp, stage), 0
 			}
-			if stage == pp {
-				break
+			if left < mb {
+				return false
 			}
-			left -= mb
+			left, held = left-mb, held+1
 		}
-		if stage < pp {
-			return true
-		}
-	}
-	return false
+		return len(types) >= pp
+	})
 }

@@ -36,4 +36,4 @@ type ArgumentError struct {
 }
 
 // Error names the argument.
-func (e *ArgumentError) Error() string { return fmt.Sprintf("galvatron: %s: %s", e.Name, e.Problem) }
+func (e *ArgumentError) Error() string { return fmt.Sprintf("%s: %s", e.Name, e.Problem) }

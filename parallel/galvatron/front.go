@@ -17,7 +17,7 @@ type option struct {
 type way struct {
 	memory       int
 	time, synced float64
-	counts       []int // by option
+	counts       []int // by option, those of the first ones where the rest are zero
 }
 
 // front returns the ways to run equal layers within a memory that no other

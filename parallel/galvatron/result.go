@@ -2,6 +2,7 @@ package galvatron
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -49,14 +50,33 @@ func readResult(dir fs.FS) (*resultFile, error) {
 	if err := json.Unmarshal(data, r); err != nil {
 		return nil, fmt.Errorf("result.json: %w", err)
 	}
-	total := 0
+	return r, r.validate()
+}
+
+// most bounds numbers of layers, stages and the like that files tell.
+const most = 1 << 12
+
+// validate refuses divisions that are none.
+func (r *resultFile) validate() error {
+	total, flat := 0, 0
 	for _, n := range r.Division {
+		if n < 1 || n > most {
+			return fmt.Errorf("result.json: %d layers on a stage", n)
+		}
 		total += n
 	}
-	if len(r.Strategies) > 0 && r.Strategies[0].one && len(r.Division) > 0 && total != len(r.Strategies) {
-		return nil, fmt.Errorf("result.json: %d strategies for %d layers", len(r.Strategies), total)
+	for _, s := range r.Strategies {
+		flat += digit(s.one)
 	}
-	return r, nil
+	switch {
+	case r.PP < 0 || r.PP > most:
+		return fmt.Errorf("result.json: %d stages", r.PP)
+	case flat > 0 && flat < len(r.Strategies):
+		return errors.New("result.json: strategies both by layer and by stage")
+	case (flat > 0 || r.Cost > 0 && len(r.Strategies) == 0) && total > 0 && flat != total:
+		return fmt.Errorf("result.json: %d strategies for %d layers", flat, total)
+	}
+	return nil
 }
 
 // memory is the MB of every stage.
