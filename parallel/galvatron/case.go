@@ -112,7 +112,7 @@ func (c *Case) read(dir fs.FS) error {
 		err = c.readV2(tables, result)
 	case kind.TimeMode != "":
 		c.Version = V3
-		err = c.readV3(dir, args, tables, result)
+		err = c.readV3(dir, args, tables)
 	default:
 		err = &ArgumentError{"args.json", "of no engine that is known: VLDB's has mem_args, 2.0's says engine v2.0, 3.0's has time_mode"}
 	}
@@ -182,7 +182,7 @@ type tablesV3 struct {
 }
 
 // readV3 reads the arguments and tables of version 3.0.
-func (c *Case) readV3(dir fs.FS, args, data []byte, r *resultFile) error {
+func (c *Case) readV3(dir fs.FS, args, data []byte) error {
 	c.Arguments = &Arguments{}
 	if err := json.Unmarshal(args, c.Arguments); err != nil {
 		return err

@@ -11,8 +11,13 @@
 // are not kept. Cells whose micro-batch does not divide among the replicas are
 // refused ([IndivisibleError]), where the engine rounds samples away. And a stage
 // is searched exactly for its time with and without reduction of gradients
-// instead of for the time with it alone. Package parallel/search is the planner
-// with formulas of its own.
+// instead of for the time with it alone.
+//
+// What the formulas leave out shows in plans. Changes of layout are free in the
+// score, so plans change layout within a stage where that fills memory better. And
+// a slower stage in the middle can lower a score, for it hides the reduction of a
+// later one and costs nothing itself: such plans are not sought, so with several
+// stages a larger budget may score worse, by part of a reduction.
 //
 // The method: layers of a model are equal here, so a stage is how many layers
 // take which strategy. A stage's front ([front]) holds the ways to run it that no

