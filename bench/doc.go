@@ -40,4 +40,8 @@
 //
 // The suite generate ([Generate]) measures the generation of text beside what the
 // bandwidth of memory allows.
+//
+// The suite plan ([Plan]) searches recorded problems of Galvatron's search engines
+// by their own formulas (package galvatron) and compares what plans cost, in
+// seconds a sample, and what they take of memory.
 package bench

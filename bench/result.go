@@ -13,6 +13,30 @@ type Result struct {
 
 	*Training // what the suite train adds
 	*Products // what the suite cpu adds to the summary of products beside OpenBLAS
+	*Planning // what the suite plan adds
+}
+
+// Planning is what the suite plan adds to a [Result], whose value is our cost.
+// Costs are seconds of a step by Galvatron's formulas; what there is none of is
+// left out.
+type Planning struct {
+	Case      string  `json:"case"`
+	From      string  `json:"from,omitempty"` // tables or profiles
+	Status    string  `json:"status"`         // cheaper, equal, dearer, found, infeasible, lost, refused or skipped
+	OurCost   float64 `json:"our_cost_s,omitempty"`
+	TheirCost float64 `json:"their_cost_s,omitempty"`
+	Ratio     float64 `json:"ratio,omitempty"`     // ours over theirs, of seconds a sample: below 1 where ours is better
+	MemoryMB  int     `json:"memory_mb,omitempty"` // of the fullest stage's devices
+	BudgetMB  int     `json:"budget_mb,omitempty"`
+	Search    float64 `json:"search_s,omitempty"` // with reading the profiles, where it is from them
+
+	Batch      int    `json:"batch,omitempty"`
+	TheirBatch int    `json:"their_batch,omitempty"`
+	Micro      int    `json:"micro_batches,omitempty"` // 0 in the first version's cases, which count them by strategy
+	Stages     int    `json:"stages,omitempty"`
+	Layers     string `json:"plan,omitempty"`  // runs of strategies by stage
+	Vocab      string `json:"vocab,omitempty"` // the strategy of embedding and head
+	Note       string `json:"note,omitempty"`  // why it was refused, lost or skipped
 }
 
 // Products is what the suite cpu adds to a [Result] that sums up the ratios of

@@ -16,6 +16,20 @@ type benchCmd struct {
 	Train    benchTrainCmd    `cmd:"" help:"Training steps, beside the same model on other frameworks: tokens/s, GFLOP/s, share of the peak, memory, allocation."`
 	CPU      benchCPUCmd      `cmd:"" name:"cpu" help:"Kernels at the sizes of GPT-2 124M beside the limits of this machine: GFLOP/s, GB/s, share of the peak."`
 	Generate benchGenerateCmd `cmd:"" help:"Text generation by GPT-2 124M, one sequence: tokens/s, share of what memory bandwidth allows."`
+	Plan     benchPlanCmd     `cmd:"" help:"Search of recorded problems of Galvatron by its own formulas: cost beside its search engine's, memory, seconds of search."`
+}
+
+// benchPlanCmd is `galvani bench plan`.
+type benchPlanCmd struct {
+	Cases    string `required:"" placeholder:"DIR" help:"A folder a case: args.json, result.json and tables.json of the VLDB code, Hetu-Galvatron 2.0 or 3.0."`
+	Profiles string `placeholder:"DIR" help:"A folder a set of 3.0's profiles, as cases name them. Default: _profiles in that of the cases."`
+	Write    string `placeholder:"DIR" help:"Write the plans found from profiles as 3.0's runtime reads them: galvatron_config_CASE.json."`
+	JSON     bool   `help:"Print one JSON object a line."`
+}
+
+// Run searches.
+func (c *benchPlanCmd) Run(ctx context.Context, s *streams) error {
+	return bench.Plan(ctx, bench.PlanOptions{Cases: c.Cases, Profiles: c.Profiles, Write: c.Write, JSON: c.JSON}, s.out)
 }
 
 // benchGenerateCmd is `galvani bench generate`.
