@@ -13,7 +13,7 @@ import (
 )
 
 // planned runs the suite and reads its lines.
-func planned(t *testing.T, cases, write string) []Result {
+func searched(t *testing.T, cases, write string) []Result {
 	t.Helper()
 	var out bytes.Buffer
 	if err := Plan(context.Background(), PlanOptions{Cases: cases, Write: write, JSON: true}, &out); err != nil {
@@ -33,7 +33,7 @@ func planned(t *testing.T, cases, write string) []Result {
 func TestPlanCases(t *testing.T) {
 	dir := t.TempDir()
 	var got []string
-	for _, r := range planned(t, filepath.Join("..", "parallel", "galvatron", "testdata", "cases"), dir) {
+	for _, r := range searched(t, filepath.Join("..", "parallel", "galvatron", "testdata", "cases"), dir) {
 		got = append(got, strings.TrimSpace(r.Case+" "+r.From+" "+r.Status))
 		if r.Suite != "plan" || r.Name != r.Case || r.Value != r.OurCost || r.MemoryMB > r.BudgetMB {
 			t.Errorf("%+v %+v", r, r.Planning)
@@ -55,7 +55,7 @@ func TestPlanCases(t *testing.T) {
 // TestPlanRecorded: on every recorded case that is there, our plan costs at most
 // theirs and fits.
 func TestPlanRecorded(t *testing.T) {
-	for _, r := range planned(t, shared.Path(t, "cases", "galvatron"), "") {
+	for _, r := range searched(t, shared.Path(t, "cases", "galvatron"), "") {
 		switch r.Status {
 		case planCheaper, planEqual, planInfeasible:
 		case planRefused:
