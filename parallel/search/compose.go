@@ -39,6 +39,14 @@ func (s *Solver) Exact() (*Solution, error) {
 // Bound returns a time that no plan of the problem is faster than, infinite
 // where nothing fits. It costs little.
 func (s *Solver) Bound() float64 {
+	if goal := s.problem.goal(); goal != (weight{}) {
+		x, cells := s.problem.extra(0), s.left(0)
+		least, ok := s.tails(s.stage(0, 0, len(s.problem.Layers), cells), goal)[0].least(cells)
+		if !ok {
+			return math.Inf(1)
+		}
+		return least + goal.of(x.Time, x.Time+x.Sync)
+	}
 	c := s.composer(s.problem.anywhere())
 	b := c.before[len(c.before)-1][s.problem.blocks()]
 	return b.sum + float64(s.problem.Micro-1)*b.slowest
@@ -185,7 +193,7 @@ func (c *composer) step(stage int) {
 	parallelDo(len(candidates), func(i int) {
 		x := &candidates[i]
 		begin, layers := c.problem.layersOf(stage, x.first, x.count)
-		x.front = c.Front(stage, begin, layers)
+		x.front = c.points(stage, begin, layers)
 	})
 	for _, x := range candidates {
 		c.extend(stage, x)
@@ -260,7 +268,7 @@ func (c *composer) trace(i int) *Solution {
 		x := c.sums[stage][block][i]
 		begin, layers := c.problem.layersOf(stage, block, x.count)
 		solution.Partition = append(solution.Partition, x.count)
-		solution.Stages = append(solution.Stages, c.Front(stage, begin, layers)[x.point])
+		solution.Stages = append(solution.Stages, c.points(stage, begin, layers)[x.point])
 		block, i = block+x.count, x.after
 	}
 	solution.Time = c.problem.Score(solution.Stages)

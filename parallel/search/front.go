@@ -42,6 +42,30 @@ type cut struct {
 // What the front has beside them lies in the triangles between neighbours; the
 // program with both values is run for these alone.
 func (s *Solver) search(st stage) []Point {
+	f := s.finder(st)
+	if f.uniform(); !f.best(weight{1, slight}) || !f.best(weight{slight, 1}) {
+		return nil
+	}
+	f.hull()
+	f.between()
+	return f.points()
+}
+
+// searchOne finds the way of a stage that is best for one weight.
+func (s *Solver) searchOne(st stage, w weight) []Point {
+	f := s.finder(st)
+	if f.uniform(); !f.best(w) {
+		return nil
+	}
+	least := slices.MinFunc(f.ways, func(a, b way) int {
+		return cmp.Compare(w.of(a.time, a.synced), w.of(b.time, b.synced))
+	})
+	f.ways = []way{least}
+	return f.points()
+}
+
+// finder prepares the search of a stage.
+func (s *Solver) finder(st stage) *finder {
 	f := &finder{solver: s, stage: st, places: s.places(st)}
 	f.rest = make([]span, len(f.places)+1)
 	for l := len(f.places) - 1; l >= 0; l-- {
@@ -51,11 +75,11 @@ func (s *Solver) search(st stage) []Point {
 		}
 		f.rest[l] = span{f.rest[l+1].held + most.held, max(f.rest[l+1].peak, most.peak)}
 	}
-	if f.uniform(); !f.best(weight{1, slight}) || !f.best(weight{slight, 1}) {
-		return nil
-	}
-	f.hull()
-	f.between()
+	return f
+}
+
+// points returns the ways found.
+func (f *finder) points() []Point {
 	points := make([]Point, len(f.ways))
 	for i, w := range f.ways {
 		points[i] = Point{Time: w.time, Sync: w.synced - w.time}

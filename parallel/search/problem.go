@@ -241,3 +241,17 @@ func (p *Problem) Times(stage, first int, choice []int) (time, sync float64) {
 	}
 	return time, sync
 }
+
+// floor returns a time that no plan is faster than, whatever the memory: every
+// layer at its fastest, the stages equally slow.
+func (p *Problem) floor() float64 {
+	sum := p.First.Time + p.Last.Time
+	for _, l := range p.Layers {
+		least := math.Inf(1)
+		for _, c := range l.Costs {
+			least = min(least, c.Time)
+		}
+		sum += least
+	}
+	return sum * float64(p.Stages+p.Micro-1) / float64(p.Stages)
+}

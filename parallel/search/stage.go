@@ -13,12 +13,15 @@ type stage struct {
 	cells    int64 // memory left for the layers
 	receives bool  // there is a stage before it
 	sends    bool  // and one after it
+	// goal asks for the best way by one weight of C and S; the zero weight for
+	// all that no other beats.
+	goal weight
 }
 
 // key identifies the stage: runs of layers by number, and the rest.
 func (s *Solver) key(st stage) string {
 	var b strings.Builder
-	fmt.Fprint(&b, st.inflight, st.cells, st.receives, st.sends)
+	fmt.Fprint(&b, st.inflight, st.cells, st.receives, st.sends, st.goal)
 	run := 0
 	for l, layer := range st.layers {
 		run++
@@ -75,12 +78,32 @@ func New(p *Problem) (*Solver, error) {
 // within its budget that no other way beats in both C and S, by rising C. It is
 // empty where nothing fits. What the stage has beside its layers is in it.
 func (s *Solver) Front(stage, first, count int) []Point {
-	p := s.problem
-	front := s.front(s.stage(stage, first, count, s.left(stage)))
+	return s.priced(stage, first, s.front(s.stage(stage, first, count, s.left(stage))))
+}
+
+// points is Front without the points that no plan of the problem needs: of a
+// single stage all that counts is (m-1) C + S.
+func (s *Solver) points(stage, first, count int) []Point {
+	st := s.stage(stage, first, count, s.left(stage))
+	st.goal = s.problem.goal()
+	return s.priced(stage, first, s.front(st))
+}
+
+// goal returns the weight of the time of a single stage in the score, zero
+// where there are more stages.
+func (p *Problem) goal() weight {
+	if p.Stages > 1 {
+		return weight{}
+	}
+	return weight{float64(p.Micro - 1), 1}
+}
+
+// priced adds to points what the stage has beside its layers, and memory.
+func (s *Solver) priced(stage, first int, front []Point) []Point {
 	points := make([]Point, len(front))
 	for i, f := range front {
-		time, sync := p.Times(stage, first, f.Choice)
-		points[i] = Point{Time: time, Sync: sync, Memory: p.Memory(stage, first, f.Choice), Choice: f.Choice}
+		time, sync := s.problem.Times(stage, first, f.Choice)
+		points[i] = Point{Time: time, Sync: sync, Memory: s.problem.Memory(stage, first, f.Choice), Choice: f.Choice}
 	}
 	return points
 }
@@ -121,7 +144,13 @@ func (s *Solver) front(st stage) []Point {
 		s.fronts[key] = c
 	}
 	s.mu.Unlock()
-	c.once.Do(func() { c.points = s.search(st) })
+	c.once.Do(func() {
+		if st.goal == (weight{}) {
+			c.points = s.search(st)
+		} else {
+			c.points = s.searchOne(st, st.goal)
+		}
+	})
 	return c.points
 }
 
