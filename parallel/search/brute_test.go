@@ -1,0 +1,227 @@
+package search
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/galvani-ml/galvani/parallel"
+)
+
+// random returns a small problem.
+func random(r *rand.Rand) *Problem {
+	kinds := make([]*Layer, 1+r.IntN(3))
+	for k := range kinds {
+		kinds[k] = &Layer{Name: string(rune('a' + k))}
+		for range 1 + r.IntN(3) {
+			kinds[k].Costs = append(kinds[k].Costs, Cost{
+				Time: float64(1 + r.IntN(20)), Sync: float64(r.IntN(8)),
+				States: int64(r.IntN(30)), Activation: int64(r.IntN(12)), Peak: int64(r.IntN(20)),
+				Receive: float64(r.IntN(2)), Send: float64(r.IntN(2)),
+			})
+		}
+	}
+	p := &Problem{
+		Stages: 1 + r.IntN(3), Micro: 1 + r.IntN(5), Schedule: parallel.Schedules()[r.IntN(2)],
+		Grid: []int64{1, 1, 3, 8}[r.IntN(4)], Hidden: []float64{0, 0.6, 1}[r.IntN(3)],
+		First: Extra{Time: float64(r.IntN(5)), Sync: float64(r.IntN(3)), States: int64(r.IntN(10)), Activation: int64(r.IntN(4))},
+		Last:  Extra{Time: float64(r.IntN(5)), Sync: float64(r.IntN(3)), States: int64(r.IntN(10)), Activation: int64(r.IntN(4))},
+	}
+	p.Before, p.After = r.IntN(2), r.IntN(2)
+	n := p.Before + p.After + p.Stages + r.IntN(max(1, 6-p.Before-p.After-p.Stages))
+	for range n {
+		p.Layers = append(p.Layers, kinds[r.IntN(len(kinds))])
+	}
+	for range []int{1, p.Stages}[r.IntN(2)] {
+		p.Budget = append(p.Budget, int64(20+r.IntN(250)))
+	}
+	if r.IntN(3) > 0 {
+		changes := map[[2]*Layer][3][3]float64{}
+		for _, a := range kinds {
+			for _, b := range kinds {
+				var table [3][3]float64
+				for s := range table {
+					for t := range table[s] {
+						if s != t {
+							table[s][t] = float64(r.IntN(6))
+						}
+					}
+				}
+				if r.IntN(2) == 0 {
+					table[1] = table[0] // a class of two
+				}
+				changes[[2]*Layer{a, b}] = table
+			}
+		}
+		p.Change = func(from *Layer, s int, to *Layer, t int) float64 { return changes[[2]*Layer{from, to}][s][t] }
+	}
+	return p
+}
+
+// partitions lists all ways to divide blocks among stages.
+func partitions(blocks, stages int) [][]int {
+	if stages == 1 {
+		return [][]int{{blocks}}
+	}
+	var all [][]int
+	for n := 1; n <= blocks-stages+1; n++ {
+		for _, rest := range partitions(blocks-n, stages-1) {
+			all = append(all, append([]int{n}, rest...))
+		}
+	}
+	return all
+}
+
+// choices calls visit with every choice of strategies.
+func choices(layers []*Layer, visit func([]int)) {
+	choice := make([]int, len(layers))
+	var fill func(int)
+	fill = func(l int) {
+		if l == len(layers) {
+			visit(choice)
+			return
+		}
+		for s := range layers[l].Costs {
+			choice[l] = s
+			fill(l + 1)
+		}
+	}
+	fill(0)
+}
+
+// fits says that a stage fits, with the memory of every layer rounded to the
+// grid.
+func fits(p *Problem, stage, first int, choice []int) bool {
+	return gridMemory(p, stage, first, choice) <= p.budget(stage)/p.grid()*p.grid()
+}
+
+// gridMemory is Memory with everything rounded to the grid.
+func gridMemory(p *Problem, stage, first int, choice []int) int64 {
+	g := p.grid()
+	up := func(b int64) int64 { return (b + g - 1) / g * g }
+	q := int64(p.Inflight(stage))
+	x := p.extra(stage)
+	var worst int64
+	for at := range choice { // during the backward pass of layer at
+		sum := up(x.States + q*x.Activation)
+		for l, s := range choice {
+			c := p.Layers[first+l].Costs[s]
+			sum += up(c.States + q*c.Activation)
+			if l > at {
+				sum -= c.Activation / g * g
+			}
+			if l == at {
+				sum += up(c.Peak)
+			}
+		}
+		worst = max(worst, sum)
+	}
+	return worst
+}
+
+// brute returns the least time of a partition, infinite where nothing fits, and
+// the least shortfall.
+func brute(p *Problem, partition []int) (least float64, lacks int64) {
+	fronts := make([][]Point, p.Stages)
+	block := 0
+	lacks = math.MinInt64
+	for stage, n := range partition {
+		first, count := p.layersOf(stage, block, n)
+		short := int64(math.MaxInt64)
+		choices(p.Layers[first:first+count], func(choice []int) {
+			short = min(short, gridMemory(p, stage, first, choice)-p.budget(stage)/p.grid()*p.grid())
+			if fits(p, stage, first, choice) {
+				time, sync := p.Times(stage, first, choice)
+				if !slices.ContainsFunc(fronts[stage], func(q Point) bool { return q.Time <= time && q.Sync <= sync }) {
+					fronts[stage] = append(fronts[stage], Point{Time: time, Sync: sync})
+				}
+			}
+		})
+		lacks = max(lacks, short)
+		block += n
+	}
+	least = math.Inf(1)
+	stages := make([]Point, p.Stages)
+	var fill func(int)
+	fill = func(i int) {
+		if i == p.Stages {
+			least = min(least, p.Score(stages))
+			return
+		}
+		for _, stages[i] = range fronts[i] {
+			fill(i + 1)
+		}
+	}
+	fill(0)
+	return least, lacks
+}
+
+func near(a, b float64) bool { return a == b || math.Abs(a-b) <= 1e-9*math.Abs(b) }
+
+// TestBruteForce compares fixed partitions and the search over partitions with
+// trying everything.
+func TestBruteForce(t *testing.T) {
+	feasible, uneven, several := 0, 0, 0
+	for seed := range uint64(3000) {
+		p := random(rand.New(rand.NewPCG(seed, 1)))
+		s, err := New(p)
+		if err != nil {
+			t.Fatal(seed, err)
+		}
+		least, lacks := math.Inf(1), int64(math.MaxInt64)
+		for _, partition := range partitions(p.blocks(), p.Stages) {
+			want, lack := brute(p, partition)
+			checkSolution(t, seed, s, want, lack, func() (*Solution, error) { return s.Solve(partition) })
+			least, lacks = min(least, want), min(lacks, lack)
+		}
+		checkSolution(t, seed, s, least, lacks, s.Exact)
+		if bound := s.Bound(); bound > least*(1+1e-9) {
+			t.Fatalf("seed %d: bound %v over the best, %v", seed, bound, least)
+		}
+		if !math.IsInf(least, 1) {
+			feasible++
+			if p.Stages > 1 {
+				several++
+				if x, err := s.Solve(s.Even()); err != nil || x.Time > least {
+					uneven++
+				}
+			}
+		}
+	}
+	t.Logf("%d feasible, %d of several stages, %d best uneven", feasible, several, uneven)
+	if feasible < 2000 {
+		t.Errorf("only %d feasible problems", feasible)
+	}
+}
+
+func checkSolution(t *testing.T, seed uint64, s *Solver, want float64, lacks int64, solve func() (*Solution, error)) {
+	t.Helper()
+	p := s.problem
+	got, err := solve()
+	if err != nil {
+		e, ok := err.(*InfeasibleError)
+		if !ok || !math.IsInf(want, 1) {
+			t.Fatalf("seed %d: %v, want %v", seed, err, want)
+		}
+		if e.Lacks() > lacks || e.Lacks() <= lacks-p.grid() { // a budget off the grid has a rest
+			t.Fatalf("seed %d: lacks %d, want %d", seed, e.Lacks(), lacks)
+		}
+		return
+	}
+	if !near(got.Time, want) {
+		t.Fatalf("seed %d: %v (%v), want %v", seed, got.Time, got.Partition, want)
+	}
+	block := 0
+	for stage, x := range got.Stages {
+		first, count := p.layersOf(stage, block, got.Partition[stage])
+		time, sync := p.Times(stage, first, x.Choice)
+		if !near(time, x.Time) || !near(sync, x.Sync) || p.Memory(stage, first, x.Choice) != x.Memory || x.Memory > p.budget(stage) || len(x.Choice) != count {
+			t.Fatalf("seed %d: stage %d says %+v, is %v %v %d", seed, stage, x, time, sync, p.Memory(stage, first, x.Choice))
+		}
+		block += got.Partition[stage]
+	}
+	if !near(p.Score(got.Stages), got.Time) {
+		t.Fatalf("seed %d: scores %v, says %v", seed, p.Score(got.Stages), got.Time)
+	}
+}

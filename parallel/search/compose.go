@@ -1,0 +1,294 @@
+package search
+
+import (
+	"cmp"
+	"errors"
+	"math"
+	"runtime"
+	"slices"
+	"sync"
+)
+
+// Solve returns the fastest way to run a partition, a number of blocks for each
+// stage, or an [InfeasibleError].
+func (s *Solver) Solve(partition []int) (*Solution, error) {
+	if err := s.checkPartition(partition); err != nil {
+		return nil, err
+	}
+	solution := s.compose(fixed(partition), nil)
+	if solution == nil {
+		return nil, s.infeasible(partition)
+	}
+	return solution, nil
+}
+
+// Exact returns the fastest way over all partitions, or an [InfeasibleError].
+func (s *Solver) Exact() (*Solution, error) {
+	known, err := s.BMW()
+	var lacking *InfeasibleError
+	if err != nil && !errors.As(err, &lacking) {
+		return nil, err
+	}
+	solution := s.compose(s.problem.anywhere(), known)
+	if solution == nil {
+		return nil, s.infeasible(nil)
+	}
+	return solution, nil
+}
+
+// Bound returns a time that no plan of the problem is faster than, infinite
+// where nothing fits. It costs little.
+func (s *Solver) Bound() float64 {
+	if goal := s.problem.goal(); goal != (weight{}) {
+		x, cells := s.problem.extra(0), s.left(0)
+		least, ok := s.tails(s.stage(0, 0, len(s.problem.Layers), cells), goal)[0].least(cells)
+		if !ok {
+			return math.Inf(1)
+		}
+		return least + goal.of(x.Time, x.Time+x.Sync)
+	}
+	c := s.composer(s.problem.anywhere())
+	b := c.before[len(c.before)-1][s.problem.blocks()]
+	return b.sum + float64(s.problem.Micro-1)*b.slowest
+}
+
+// composer puts the fronts of stages together.
+type composer struct {
+	*Solver
+	windows []window      // of each stage
+	least   [][][]float64 // bound of C by stage, and begin and end in its window
+	before  [][]pipe      // bounds of the stages before one, by its first block
+	known   *Solution     // the best so far
+	sums    [][][]sum     // by stage and first block
+}
+
+// window says where a stage may begin and end: blocks, the last of each range
+// included. It ends before the block of its end.
+type window struct{ begins, ends [2]int }
+
+// fixed returns the windows of one partition.
+func fixed(partition []int) []window {
+	windows := make([]window, len(partition))
+	block := 0
+	for i, n := range partition {
+		windows[i] = window{[2]int{block, block}, [2]int{block + n, block + n}}
+		block += n
+	}
+	return windows
+}
+
+// anywhere returns the windows of all partitions.
+func (p *Problem) anywhere() []window {
+	windows := make([]window, p.Stages)
+	for i := range windows {
+		most := p.blocks() - p.Stages + i
+		windows[i] = window{[2]int{i, most}, [2]int{i + 1, most + 1}}
+	}
+	windows[0].begins[1] = 0
+	windows[p.Stages-1].ends[0] = p.blocks()
+	return windows
+}
+
+// pipe is what stages take at least.
+type pipe struct{ sum, slowest float64 }
+
+// sum is a way to run the stages from one on.
+type sum struct {
+	total   float64 // of C
+	reduced float64 // Hidden*total, and what is left then of the reductions of these stages
+	slowest float64
+	count   int // blocks of the first of the stages
+	point   int // on its front
+	after   int // sum of the stages after it
+}
+
+// compose finds the best way within the windows, nil where none fits. It
+// returns the known one where none is faster.
+func (s *Solver) compose(windows []window, known *Solution) *Solution {
+	c := s.composer(windows)
+	c.known = known
+	c.sums = make([][][]sum, s.problem.Stages+1)
+	blocks := s.problem.blocks()
+	c.sums[s.problem.Stages] = make([][]sum, blocks+1)
+	c.sums[s.problem.Stages][blocks] = []sum{{}}
+	for stage := s.problem.Stages - 1; stage >= 0; stage-- {
+		c.step(stage)
+	}
+	for i, x := range c.sums[0][0] {
+		if c.known == nil || c.score(0, 0, x) < c.known.Time {
+			c.known = c.trace(i)
+		}
+	}
+	return c.known
+}
+
+// composer prepares the bounds: what a stage takes at least, changes left out,
+// and from that what the stages before any one take.
+func (s *Solver) composer(windows []window) *composer {
+	c := &composer{Solver: s, windows: windows}
+	p, blocks := s.problem, s.problem.blocks()
+	c.before = make([][]pipe, p.Stages+1)
+	for i := range c.before {
+		c.before[i] = slices.Repeat([]pipe{{math.Inf(1), math.Inf(1)}}, blocks+1)
+	}
+	c.before[0][0] = pipe{}
+	c.least = make([][][]float64, p.Stages)
+	for stage, w := range windows {
+		c.least[stage] = make([][]float64, w.begins[1]-w.begins[0]+1)
+		for i := range c.least[stage] {
+			c.least[stage][i] = slices.Repeat([]float64{math.Inf(1)}, w.ends[1]-w.ends[0]+1)
+		}
+		for end := w.ends[0]; end <= w.ends[1]; end++ {
+			c.bound(stage, end)
+		}
+	}
+	return c
+}
+
+// bound fills the bounds of a stage with one end, and of what the stages up to
+// there take.
+func (c *composer) bound(stage, end int) {
+	p, w := c.problem, c.windows[stage]
+	x, cells := p.extra(stage), c.left(stage)
+	first, layers := p.layersOf(stage, w.begins[0], end-w.begins[0])
+	tails := c.tails(c.stage(stage, first, layers, cells), weight{1, 0})
+	to := &c.before[stage+1][end]
+	for begin := w.begins[0]; begin <= w.begins[1] && begin < end; begin++ {
+		least, ok := tails[begin-w.begins[0]].least(cells)
+		if !ok {
+			continue
+		}
+		least += x.Time
+		c.least[stage][begin-w.begins[0]][end-w.ends[0]] = least
+		b := c.before[stage][begin]
+		to.sum = min(to.sum, b.sum+least)
+		to.slowest = min(to.slowest, max(b.slowest, least))
+	}
+}
+
+// score returns what a step takes at least with a way to run the stages from
+// one on; exactly, if that is the first.
+func (c *composer) score(stage, first int, x sum) float64 {
+	b, h := c.before[stage][first], c.problem.Hidden
+	total := x.total + b.sum
+	return (1-h)*total + max(x.reduced, h*total) + float64(c.problem.Micro-1)*max(x.slowest, b.slowest)
+}
+
+// wins says that a step may be faster than the known one.
+func (c *composer) wins(stage, first int, x sum) bool {
+	t := c.score(stage, first, x)
+	return !math.IsInf(t, 1) && (c.known == nil || t < c.known.Time*(1-slight))
+}
+
+// candidate is a stage that may be part of a better plan.
+type candidate struct {
+	first, count int
+	front        []Point
+}
+
+// step adds a stage before all ways to run the stages after it.
+func (c *composer) step(stage int) {
+	c.sums[stage] = make([][]sum, c.problem.blocks()+1)
+	candidates := c.candidates(stage)
+	parallelDo(len(candidates), func(i int) {
+		x := &candidates[i]
+		begin, layers := c.problem.layersOf(stage, x.first, x.count)
+		x.front = c.points(stage, begin, layers)
+	})
+	for _, x := range candidates {
+		c.extend(stage, x)
+	}
+	for first, sums := range c.sums[stage] {
+		c.sums[stage][first] = unbeatenSums(sums)
+	}
+}
+
+// candidates lists the stages whose bound, with the best that may come before
+// and after, is below the known time.
+func (c *composer) candidates(stage int) []candidate {
+	var all []candidate
+	w := c.windows[stage]
+	for i, ends := range c.least[stage] {
+		for j, least := range ends {
+			begin, end := w.begins[0]+i, w.ends[0]+j
+			if math.IsInf(least, 1) {
+				continue
+			}
+			if slices.ContainsFunc(c.sums[stage+1][end], func(a sum) bool {
+				return c.wins(stage, begin, a.with(Point{Time: least}, c.problem.Hidden))
+			}) {
+				all = append(all, candidate{first: begin, count: end - begin})
+			}
+		}
+	}
+	return all
+}
+
+// with puts a stage before others.
+func (x sum) with(p Point, hidden float64) sum {
+	total := x.total + p.Time
+	return sum{total: total, reduced: max(x.reduced, p.Sync+hidden*total), slowest: max(x.slowest, p.Time)}
+}
+
+// extend puts a stage before every way to run those after it.
+func (c *composer) extend(stage int, x candidate) {
+	for after, a := range c.sums[stage+1][x.first+x.count] {
+		for i, p := range x.front {
+			y := a.with(p, c.problem.Hidden)
+			y.count, y.point, y.after = x.count, i, after
+			if c.wins(stage, x.first, y) {
+				c.sums[stage][x.first] = append(c.sums[stage][x.first], y)
+			}
+		}
+	}
+}
+
+// unbeatenSums drops the sums that another beats, or equals, in everything.
+func unbeatenSums(sums []sum) []sum {
+	slices.SortFunc(sums, func(a, b sum) int {
+		return cmp.Or(cmp.Compare(a.slowest, b.slowest), cmp.Compare(a.total, b.total), cmp.Compare(a.reduced, b.reduced),
+			cmp.Compare(a.count, b.count), cmp.Compare(a.point, b.point), cmp.Compare(a.after, b.after))
+	})
+	var front peakFront
+	kept := sums[:0]
+	for _, x := range sums {
+		if !front.beats(x.total, x.reduced) {
+			front.add(x.total, x.reduced)
+			kept = append(kept, x)
+		}
+	}
+	return kept
+}
+
+// trace returns the solution of a way to run all stages.
+func (c *composer) trace(i int) *Solution {
+	solution := &Solution{}
+	block := 0
+	for stage := range c.problem.Stages {
+		x := c.sums[stage][block][i]
+		begin, layers := c.problem.layersOf(stage, block, x.count)
+		solution.Partition = append(solution.Partition, x.count)
+		solution.Stages = append(solution.Stages, c.points(stage, begin, layers)[x.point])
+		block, i = block+x.count, x.after
+	}
+	solution.Time = c.problem.Score(solution.Stages)
+	return solution
+}
+
+// parallelDo does n things on all processors.
+func parallelDo(n int, do func(i int)) {
+	var group sync.WaitGroup
+	work := make(chan int)
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		group.Go(func() {
+			for i := range work {
+				do(i)
+			}
+		})
+	}
+	for i := range n {
+		work <- i
+	}
+	close(work)
+	group.Wait()
+}

@@ -1,0 +1,127 @@
+package search
+
+import (
+	"testing"
+
+	"github.com/galvani-ml/galvani/parallel"
+)
+
+// Galvatron: "8 GPUs 34 -> 22 by takeaway 3; with CKPT 68 -> 44", and the
+// counts for other numbers of devices: no pruning, pruned, pruned with CKPT.
+func TestPaperCandidates(t *testing.T) {
+	for _, want := range []struct{ devices, unpruned, pruned, checkpointed int }{
+		{4, 13, 11, 22}, {8, 34, 22, 44}, {16, 73, 37, 74}, {32, 136, 56, 112}, {64, 229, 79, 158},
+	} {
+		unpruned := (&Space{Devices: want.devices, Mixed: true}).Count()
+		pruned := (&Space{Devices: want.devices}).Count()
+		checkpointed := (&Space{Devices: want.devices, Checkpoint: true}).Count()
+		if unpruned != want.unpruned || pruned != want.pruned || checkpointed != want.checkpointed {
+			t.Errorf("%d devices: %d, %d, %d candidates, want %+v", want.devices, unpruned, pruned, checkpointed, want)
+		}
+	}
+}
+
+// Galvatron: of the 22 candidates on 8 devices, "pp1: 11, pp2: 7, pp4: 3,
+// pp8: 1".
+func TestPaperCandidatesByStages(t *testing.T) {
+	space := &Space{Devices: 8}
+	for stages, want := range map[int]int{1: 11, 2: 7, 4: 3, 8: 1} {
+		if got := len(space.Strategies(stages)); got != want {
+			t.Errorf("pp%d: %d strategies, want %d", stages, got, want)
+		}
+	}
+}
+
+// Takeaways 1 and 2: "PP outermost; P in powers of two; devices split evenly
+// and contiguously into P groups of g = N/P".
+func TestPaperEqualGroups(t *testing.T) {
+	space := &Space{Devices: 64}
+	for _, stages := range space.Stages() {
+		if stages&(stages-1) != 0 {
+			t.Errorf("pp%d is no power of two", stages)
+		}
+		for _, s := range space.Strategies(stages) {
+			if s.Ranks()*stages != 64 {
+				t.Errorf("pp%d: %v has %d ranks", stages, s, s.Ranks())
+			}
+		}
+	}
+}
+
+// Takeaway 3: "never DP and SDP in the same tree".
+func TestPaperNoMix(t *testing.T) {
+	both := func(tree Tree) bool {
+		var dp, sdp bool
+		for _, l := range tree {
+			dp, sdp = dp || l.Paradigm == DP, sdp || l.Paradigm == SDP
+		}
+		return dp && sdp
+	}
+	kept := map[string]bool{}
+	for _, tree := range (&Space{Devices: 16}).Trees(1) {
+		kept[tree.String()] = true
+		if both(tree) {
+			t.Errorf("%v mixes DP and SDP", tree)
+		}
+	}
+	for _, tree := range (&Space{Devices: 16, Mixed: true}).Trees(1) {
+		if kept[tree.String()] == both(tree) {
+			t.Errorf("%v: kept %v, mixes %v", tree, kept[tree.String()], both(tree))
+		}
+	}
+}
+
+// "level ORDER matters because it decides which ranks are neighbours".
+func TestPaperOrder(t *testing.T) {
+	seen := map[parallel.Strategy]bool{}
+	for _, tree := range (&Space{Devices: 8}).Trees(1) {
+		s, ok := tree.Strategy()
+		if !ok || seen[s] {
+			t.Errorf("%v is %v, which another tree is", tree, s)
+		}
+		seen[s] = true
+		plan := &parallel.Plan{PP: 1, Strategy: s, Micro: 1, Schedule: parallel.OneFOneB}
+		mesh := plan.Mesh()[1:]
+		if len(mesh) != len(tree) {
+			t.Fatalf("%v has mesh %v", tree, mesh)
+		}
+		for i, l := range tree {
+			if mesh[i].Name != string(l.Paradigm.Role()) || mesh[i].Size != l.Degree {
+				t.Errorf("%v has mesh %v", tree, mesh)
+			}
+		}
+	}
+}
+
+// Further dimensions are options of the same tree.
+func TestFurtherDimensions(t *testing.T) {
+	space := &Space{
+		Devices: 8, Paradigms: []Paradigm{DP, ZeRO1, ZeRO2, SDP, TP, TPSP, SP, CP},
+		Checkpoint: true, MaxDegree: map[Paradigm]int{SP: 2},
+	}
+	all := space.Strategies(1)
+	seen := map[parallel.Strategy]bool{}
+	for _, s := range all {
+		if seen[s] {
+			t.Errorf("%v twice", s)
+		}
+		seen[s] = true
+		if s.Ranks() != 8 || s.SP > 2 {
+			t.Errorf("%v is out of the space", s)
+		}
+		if _, err := parallel.Parse(s.String()); err != nil {
+			t.Errorf("%v: %v", s, err)
+		}
+	}
+	for _, want := range []parallel.Strategy{
+		{DP: 8, TP: 1, ZeRO: 2}, {DP: 1, TP: 1, CP: 8, ZeRO: 3}, {DP: 4, TP: 1, SP: 2, ZeRO: 1, Checkpoint: true},
+		{DP: 2, TP: 4, SequenceParallel: true}, {DP: 2, TP: 2, SP: 2, Order: "sp,tp,dp"},
+	} {
+		if !seen[want] {
+			t.Errorf("%v is missing", want)
+		}
+	}
+	if ordered := (&Space{Devices: 8, OneOrder: true}).Strategies(1); len(ordered) != 7 {
+		t.Errorf("%d strategies with one order of levels, want 7", len(ordered))
+	}
+}
