@@ -2,7 +2,6 @@ package search
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -12,10 +11,7 @@ import (
 
 // checkPartition reports a partition that does not fit the problem.
 func (s *Solver) checkPartition(partition []int) error {
-	sum := 0
-	for _, n := range partition {
-		sum += n
-	}
+	sum := sumOf(partition)
 	if len(partition) != s.problem.Stages || sum != s.problem.blocks() || slices.Min(partition) < 1 {
 		return &parallel.StagesError{PP: s.problem.Stages, Stages: partition, Blocks: s.problem.blocks(), Problem: fmt.Sprintf("%d stages with %d blocks in all", len(partition), sum)}
 	}
@@ -104,7 +100,7 @@ func balance(stages []Point, weigh func(Point) float64) float64 {
 }
 
 // BMW returns the best plan of Galvatron-BMW's bi-objective search over
-// partitions, or an [InfeasibleError] for the last one that it tried.
+// partitions, or an [InfeasibleError] where none that it tried fits.
 //
 // The procedure is told from memory of the paper: begin with the memory-balanced
 // partition; move a block at a border of the slowest stage to its neighbour;
@@ -114,22 +110,22 @@ func balance(stages []Point, weigh func(Point) float64) float64 {
 // it begins at the even and the time-balanced partition too, so that it is never
 // worse than either, and every partition has its exact time.
 func (s *Solver) BMW() (*Solution, error) {
+	if best := s.bmw(); best != nil {
+		return best, nil
+	}
+	return nil, s.infeasible(nil)
+}
+
+// bmw is BMW, nil where nothing fits.
+func (s *Solver) bmw() *Solution {
 	b := bmw{solver: s, seen: map[string]bool{}, least: math.Inf(-1)}
 	timed := s.TimeBalanced()
-	if t, err := s.Solve(timed); err == nil {
+	if t := s.compose(fixed(timed), nil); t != nil {
 		b.least = t.MemoryBalance()
 	}
-	var err error
 	for _, p := range [][]int{s.MemoryBalanced(), timed, s.Even()} {
-		solution, failed := s.Solve(p)
-		var lacking *InfeasibleError
-		switch {
-		case failed == nil:
+		if solution := s.compose(fixed(p), nil); solution != nil {
 			b.offer(solution)
-		case !errors.As(failed, &lacking):
-			return nil, failed
-		default:
-			err = failed
 		}
 	}
 	for len(b.queue) > 0 {
@@ -137,10 +133,7 @@ func (s *Solver) BMW() (*Solution, error) {
 		b.queue = b.queue[1:]
 		b.adjust(next)
 	}
-	if b.best == nil {
-		return nil, err
-	}
-	return b.best, nil
+	return b.best
 }
 
 // bmw is the state of the bi-objective search.
@@ -181,7 +174,7 @@ func (b *bmw) adjust(s *Solution) {
 		if b.seen[fmt.Sprint(moved)] {
 			continue
 		}
-		if next, err := b.solver.Solve(moved); err == nil && next.slowest() <= s.slowest() && next.MemoryBalance() >= b.least {
+		if next := b.solver.compose(fixed(moved), nil); next != nil && next.slowest() <= s.slowest() && next.MemoryBalance() >= b.least {
 			b.offer(next)
 		}
 	}

@@ -2,7 +2,6 @@ package search
 
 import (
 	"cmp"
-	"errors"
 	"math"
 	"runtime"
 	"slices"
@@ -24,12 +23,7 @@ func (s *Solver) Solve(partition []int) (*Solution, error) {
 
 // Exact returns the fastest way over all partitions, or an [InfeasibleError].
 func (s *Solver) Exact() (*Solution, error) {
-	known, err := s.BMW()
-	var lacking *InfeasibleError
-	if err != nil && !errors.As(err, &lacking) {
-		return nil, err
-	}
-	solution := s.compose(s.problem.anywhere(), known)
+	solution := s.compose(s.problem.anywhere(), s.bmw())
 	if solution == nil {
 		return nil, s.infeasible(nil)
 	}
@@ -183,6 +177,7 @@ func (c *composer) wins(stage, first int, x sum) bool {
 // candidate is a stage that may be part of a better plan.
 type candidate struct {
 	first, count int
+	least        Point // with bounds of C and S, infinite where nothing fits
 	front        []Point
 }
 
@@ -190,6 +185,8 @@ type candidate struct {
 func (c *composer) step(stage int) {
 	c.sums[stage] = make([][]sum, c.problem.blocks()+1)
 	candidates := c.candidates(stage)
+	c.tighten(stage, candidates)
+	candidates = slices.DeleteFunc(candidates, func(x candidate) bool { return !c.hopeful(stage, x) })
 	parallelDo(len(candidates), func(i int) {
 		x := &candidates[i]
 		begin, layers := c.problem.layersOf(stage, x.first, x.count)
@@ -211,17 +208,48 @@ func (c *composer) candidates(stage int) []candidate {
 	for i, ends := range c.least[stage] {
 		for j, least := range ends {
 			begin, end := w.begins[0]+i, w.ends[0]+j
-			if math.IsInf(least, 1) {
-				continue
-			}
-			if slices.ContainsFunc(c.sums[stage+1][end], func(a sum) bool {
-				return c.wins(stage, begin, a.with(Point{Time: least}, c.problem.Hidden))
-			}) {
-				all = append(all, candidate{first: begin, count: end - begin})
+			x := candidate{first: begin, count: end - begin, least: Point{Time: least}}
+			if c.hopeful(stage, x) {
+				all = append(all, x)
 			}
 		}
 	}
 	return all
+}
+
+// hopeful says that a stage with its bound is part of a plan that may be better
+// than the known one.
+func (c *composer) hopeful(stage int, x candidate) bool {
+	return !math.IsInf(x.least.Time, 1) && slices.ContainsFunc(c.sums[stage+1][x.first+x.count], func(a sum) bool {
+		return c.wins(stage, x.first, a.with(x.least, c.problem.Hidden))
+	})
+}
+
+// tighten replaces the bounds by the least C and the least S that there is, for
+// which the program has one value. Where all stages are given, their fronts are
+// needed anyway.
+func (c *composer) tighten(stage int, candidates []candidate) {
+	if c.known == nil || c.problem.Stages == 1 {
+		return
+	}
+	x := c.problem.extra(stage)
+	parallelDo(len(candidates), func(i int) {
+		y := &candidates[i]
+		begin, layers := c.problem.layersOf(stage, y.first, y.count)
+		st := c.stage(stage, begin, layers, c.left(stage))
+		st.goal = weight{1, 0}
+		fastest := c.front(st)
+		if len(fastest) == 0 {
+			y.least.Time = math.Inf(1)
+			return
+		}
+		y.least.Time = x.Time + fastest[0].Time
+		if c.hopeful(stage, *y) {
+			st.goal = weight{0, 1}
+			synced := c.front(st)[0]
+			y.least.Sync = max(0, x.Sync+synced.Time+synced.Sync-fastest[0].Time)
+		}
+	})
 }
 
 // with puts a stage before others.

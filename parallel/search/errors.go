@@ -79,7 +79,15 @@ func (s *Solver) infeasible(partition []int) error {
 	}
 	lacks[p.Stages][blocks] = lack{math.MinInt64, 0}
 	for stage := p.Stages - 1; stage >= 0; stage-- {
-		for first := stage; first < blocks && (stage > 0 || first == 0); first++ {
+		from, to := stage, blocks-p.Stages+stage // where the stage may begin
+		if stage == 0 {
+			to = 0
+		}
+		if partition != nil {
+			from = sumOf(partition[:stage])
+			to = from
+		}
+		for first := from; first <= to; first++ {
 			s.lack(lacks, stage, first, partition)
 		}
 	}
@@ -131,4 +139,12 @@ func (s *Solver) closest(lacks [][]lack) error {
 	}
 	e.Closest.Time = p.Score(e.Closest.Stages)
 	return e
+}
+
+func sumOf(xs []int) int {
+	sum := 0
+	for _, x := range xs {
+		sum += x
+	}
+	return sum
 }

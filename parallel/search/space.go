@@ -20,6 +20,13 @@ type Space struct {
 	// Galvatron's third take-away leaves them out: SDP alone is as good. No
 	// strategy can express them.
 	Mixed bool
+	// PipelineAnywhere has layouts with the pipeline at any level of the tree.
+	// Galvatron's first take-away puts it outermost, as it sends least, so that
+	// it crosses between islands of devices. No plan can express the others.
+	PipelineAnywhere bool
+	// Unequal has groups of devices of different sizes. Galvatron's second
+	// take-away makes them equal, as devices are. No plan can express the others.
+	Unequal bool
 	// OneOrder lists of the trees that differ in the order of levels only the
 	// one in the order of [parallel.Roles].
 	OneOrder bool
@@ -34,8 +41,7 @@ func (s *Space) paradigms() []Paradigm {
 }
 
 // Stages returns the pipeline degrees: the divisors of the number of devices,
-// powers of two where that is one. Groups are equal and outermost, which is
-// Galvatron's second and first take-away.
+// powers of two where that is one.
 func (s *Space) Stages() []int {
 	var degrees []int
 	for p := 1; p <= s.Devices; p++ {
@@ -44,6 +50,50 @@ func (s *Space) Stages() []int {
 		}
 	}
 	return degrees
+}
+
+// Groups returns the ways to divide the devices among stages: equally, and,
+// where the space is Unequal, in every other way into powers of two.
+func (s *Space) Groups(stages int) [][]int {
+	all := [][]int{slices.Repeat([]int{s.Devices / stages}, stages)}
+	if !s.Unequal {
+		return all
+	}
+	for _, g := range powers(s.Devices, stages) {
+		if slices.Min(g) != slices.Max(g) {
+			all = append(all, g)
+		}
+	}
+	return all
+}
+
+// powers lists the ways to write n as a sum of so many powers of two.
+func powers(n, terms int) [][]int {
+	if terms == 0 {
+		if n == 0 {
+			return [][]int{nil}
+		}
+		return nil
+	}
+	var all [][]int
+	for p := 1; p <= n; p *= 2 {
+		for _, rest := range powers(n-p, terms-1) {
+			all = append(all, append([]int{p}, rest...))
+		}
+	}
+	return all
+}
+
+// Layouts returns the trees of all devices, of which the pipeline is a level.
+func (s *Space) Layouts() []Tree {
+	var kept []Tree
+	for _, t := range trees(s.Devices, append([]Paradigm{PP}, s.paradigms()...)) {
+		at := slices.IndexFunc(t, func(l Level) bool { return l.Paradigm == PP })
+		if s.has(t) && (at <= 0 || s.PipelineAnywhere) {
+			kept = append(kept, t)
+		}
+	}
+	return kept
 }
 
 // Trees returns the decision trees of a group of devices when there are so many
@@ -107,13 +157,9 @@ func (s *Space) Strategies(stages int) []parallel.Strategy {
 	return all
 }
 
-// Count returns the number of candidates over all pipeline degrees: the trees,
-// twice with checkpointing.
+// Count returns the number of candidates: the layouts, twice with checkpointing.
 func (s *Space) Count() int {
-	n := 0
-	for _, p := range s.Stages() {
-		n += len(s.Trees(p))
-	}
+	n := len(s.Layouts())
 	if s.Checkpoint {
 		n *= 2
 	}

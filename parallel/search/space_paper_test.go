@@ -1,6 +1,7 @@
 package search
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/galvani-ml/galvani/parallel"
@@ -32,18 +33,58 @@ func TestPaperCandidatesByStages(t *testing.T) {
 	}
 }
 
-// Takeaways 1 and 2: "PP outermost; P in powers of two; devices split evenly
-// and contiguously into P groups of g = N/P".
+// Takeaway 1: "PP between device islands (least traffic)", so "PP outermost".
+func TestPaperPipelineOutermost(t *testing.T) {
+	pruned := map[string]bool{}
+	for _, tree := range (&Space{Devices: 8}).Layouts() {
+		pruned[tree.String()] = true
+		for level, l := range tree {
+			if l.Paradigm == PP && level > 0 {
+				t.Errorf("%v has the pipeline inside", tree)
+			}
+		}
+	}
+	inside := 0
+	for _, tree := range (&Space{Devices: 8, PipelineAnywhere: true}).Layouts() {
+		if pruned[tree.String()] {
+			continue
+		}
+		inside++
+		if _, ok := tree.Strategy(); ok || tree[0].Paradigm == PP {
+			t.Errorf("%v is left out", tree)
+		}
+	}
+	// PP with one of the 3 in 2*1 ways to share 8, once inside, and with TP and
+	// DP or SDP in 1 way, in 4 of 6 orders
+	if inside != 3*2+2*4 {
+		t.Errorf("%d layouts have the pipeline inside", inside)
+	}
+}
+
+// Takeaway 2: "homogeneous devices -> equal groups"; "P in powers of two; devices
+// split evenly and contiguously into P groups of g = N/P".
 func TestPaperEqualGroups(t *testing.T) {
 	space := &Space{Devices: 64}
 	for _, stages := range space.Stages() {
 		if stages&(stages-1) != 0 {
 			t.Errorf("pp%d is no power of two", stages)
 		}
+		if groups := space.Groups(stages); len(groups) != 1 || slices.Max(groups[0])*stages != 64 {
+			t.Errorf("pp%d: groups %v", stages, groups)
+		}
 		for _, s := range space.Strategies(stages) {
 			if s.Ranks()*stages != 64 {
 				t.Errorf("pp%d: %v has %d ranks", stages, s, s.Ranks())
 			}
+		}
+	}
+	unequal := (&Space{Devices: 8, Unequal: true}).Groups(4)
+	if len(unequal) != 1+12 { // and 4, 2, 1, 1 in 12 orders
+		t.Errorf("groups %v", unequal)
+	}
+	for _, g := range unequal {
+		if sumOf(g) != 8 {
+			t.Errorf("groups %v", g)
 		}
 	}
 }

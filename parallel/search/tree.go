@@ -21,6 +21,7 @@ const (
 	TPSP  Paradigm = "tp+sp" // TP, with the sequence split between its products
 	SP    Paradigm = "sp"    // the sequence is split, heads in attention (Ulysses)
 	CP    Paradigm = "cp"    // the sequence is split, keys and values go around
+	PP    Paradigm = "pp"    // layers are split: the level of a [Space.Layouts] tree, no level of a strategy
 )
 
 // zero returns the stage of ZeRO of a paradigm that splits the batch.
@@ -35,6 +36,8 @@ func (p Paradigm) Role() parallel.Role {
 		return parallel.RoleSP
 	case CP:
 		return parallel.RoleCP
+	case PP:
+		return parallel.AxisPP
 	}
 	return parallel.RoleDP
 }
@@ -74,7 +77,7 @@ func (t Tree) mixed() bool {
 // a strategy cannot.
 func (t Tree) Strategy() (parallel.Strategy, bool) {
 	s := parallel.Strategy{DP: 1, TP: 1}
-	if t.mixed() {
+	if t.mixed() || slices.ContainsFunc(t, func(l Level) bool { return l.Paradigm == PP }) {
 		return s, false
 	}
 	var roles []string
