@@ -29,6 +29,9 @@ func random(r *rand.Rand) *Problem {
 		First: Extra{Time: float64(r.IntN(5)), Sync: float64(r.IntN(3)), States: int64(r.IntN(10)), Activation: int64(r.IntN(4))},
 		Last:  Extra{Time: float64(r.IntN(5)), Sync: float64(r.IntN(3)), States: int64(r.IntN(10)), Activation: int64(r.IntN(4))},
 	}
+	if r.IntN(3) == 0 {
+		p.Shared, p.Fixed = float64(r.IntN(5))/2, float64(r.IntN(3))
+	}
 	p.Before, p.After = r.IntN(2), r.IntN(2)
 	n := p.Before + p.After + p.Stages + r.IntN(max(1, 6-p.Before-p.After-p.Stages))
 	for range n {

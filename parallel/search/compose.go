@@ -39,11 +39,11 @@ func (s *Solver) Bound() float64 {
 		if !ok {
 			return math.Inf(1)
 		}
-		return least + goal.of(x.Time, x.Time+x.Sync)
+		return least + goal.of(x.Time, x.Time+x.Sync) + s.problem.Fixed
 	}
 	c := s.composer(s.problem.anywhere())
 	b := c.before[len(c.before)-1][s.problem.blocks()]
-	return b.sum + float64(s.problem.Micro-1)*b.slowest
+	return b.sum + s.problem.waiting(b.sum, b.slowest) + s.problem.Fixed
 }
 
 // composer puts the fronts of stages together.
@@ -165,7 +165,7 @@ func (c *composer) bound(stage, end int) {
 func (c *composer) score(stage, first int, x sum) float64 {
 	b, h := c.before[stage][first], c.problem.Hidden
 	total := x.total + b.sum
-	return (1-h)*total + max(x.reduced, h*total) + float64(c.problem.Micro-1)*max(x.slowest, b.slowest)
+	return (1-h)*total + max(x.reduced, h*total) + c.problem.waiting(total, max(x.slowest, b.slowest)) + c.problem.Fixed
 }
 
 // wins says that a step may be faster than the known one.

@@ -61,6 +61,13 @@ type Problem struct {
 	// of the stages after it, which are done earlier, go on unseen. The backward
 	// pass is about 2/3. 0 hides nothing.
 	Hidden float64
+	// Shared is the number of ranks of a stage over the number that can compute
+	// at once, where all stages share processors: a step takes no less than
+	// Shared times what the stages compute one after the other. 0 where every
+	// rank has a device of its own.
+	Shared float64
+	// Fixed is added to the time of a step, whatever the plan.
+	Fixed float64
 	// Change returns the time that a micro-batch takes, forward and backward, to
 	// change from strategy s of a layer to strategy t of the next one in the same
 	// stage. nil if nothing.
@@ -80,6 +87,8 @@ func (p *Problem) check() error {
 		return fmt.Errorf("search: %d memory budgets for %d stages: give one, or one a stage", len(p.Budget), p.Stages)
 	case p.Grid < 0 || !(p.Hidden >= 0 && p.Hidden <= 1):
 		return fmt.Errorf("search: memory grid %d, hidden share %v: need at least 0 and 0 to 1", p.Grid, p.Hidden)
+	case !(p.Shared >= 0 && p.Fixed >= 0) || math.IsInf(p.Shared+p.Fixed, 0):
+		return fmt.Errorf("search: shared processors %v, fixed time %v: need at least 0", p.Shared, p.Fixed)
 	case p.Schedule != parallel.GPipe && p.Schedule != parallel.OneFOneB:
 		return fmt.Errorf("search: schedule %q: must be one of %v", p.Schedule, parallel.Schedules())
 	}
@@ -148,11 +157,12 @@ func (p *Problem) change(from *Layer, s int, to *Layer, t int) float64 {
 
 // Score returns the time of a step:
 //
-//	sum_i C_i + (m-1) max_i C_i + max_i (e_i - Hidden sum_{j<i} C_j)
+//	max(sum_i C_i + (m-1) max_i C_i, Shared m sum_i C_i) + max_i (e_i - Hidden sum_{j<i} C_j) + Fixed
 //
-// the way of the first micro-batch through all stages, the slowest stage's
-// other micro-batches, and what of the reductions is left when the first stage
-// is through its last backward pass.
+// the way of the first micro-batch through all stages and the slowest stage's
+// other micro-batches, or if that is more the work of all stages on processors
+// that they share, and what of the reductions is left when the first stage is
+// through its last backward pass.
 func (p *Problem) Score(stages []Point) float64 {
 	var sum, slowest, tail float64
 	for _, s := range stages {
@@ -160,7 +170,13 @@ func (p *Problem) Score(stages []Point) float64 {
 		sum += s.Time
 		slowest = max(slowest, s.Time)
 	}
-	return sum + float64(p.Micro-1)*slowest + tail
+	return sum + p.waiting(sum, slowest) + tail + p.Fixed
+}
+
+// waiting returns what the micro-batches after the first add to a step whose
+// stages take so much in sum and at most.
+func (p *Problem) waiting(sum, slowest float64) float64 {
+	return max(float64(p.Micro-1)*slowest, (p.Shared*float64(p.Micro)-1)*sum)
 }
 
 // grid returns Grid or the unit chosen: the power of two that divides what the
@@ -253,5 +269,5 @@ func (p *Problem) floor() float64 {
 		}
 		sum += least
 	}
-	return sum * float64(p.Stages+p.Micro-1) / float64(p.Stages)
+	return sum + p.waiting(sum, sum/float64(p.Stages)) + p.Fixed
 }

@@ -82,7 +82,7 @@ func (s *Solver) Front(stage, first, count int) []Point {
 }
 
 // points is Front without the points that no plan of the problem needs: of a
-// single stage all that counts is (m-1) C + S.
+// single stage all that counts is their sum by one weight.
 func (s *Solver) points(stage, first, count int) []Point {
 	st := s.stage(stage, first, count, s.left(stage))
 	st.goal = s.problem.goal()
@@ -95,7 +95,7 @@ func (p *Problem) goal() weight {
 	if p.Stages > 1 {
 		return weight{}
 	}
-	return weight{float64(p.Micro - 1), 1}
+	return weight{p.waiting(1, 1), 1}
 }
 
 // priced adds to points what the stage has beside its layers, and memory.

@@ -15,6 +15,7 @@ type Cell struct {
 	Stages   int
 	Micro    int
 	Schedule parallel.Schedule
+	Variant  int // numbers whatever else there is, from 0
 }
 
 // String gives the cell as in "batch=64 pp=4 micro=16 1f1b".
@@ -57,7 +58,10 @@ type Sweep struct {
 	Stages    []int
 	Micros    []int // empty for the divisors of each batch; others are left out
 	Schedules []parallel.Schedule
-	Mode      Mode
+	// Variants returns the number of variants of a cell, 1 where it is nil: what
+	// is decided for all layers together, as a strategy that some must share.
+	Variants func(Cell) int
+	Mode     Mode
 	// Problem returns the problem of a cell, with the strategies it admits; nil
 	// where there is none, as with more stages than blocks.
 	Problem func(Cell) (*Problem, error)
@@ -100,13 +104,25 @@ func (w *Sweep) Cells() []Cell {
 				}
 				for i, schedule := range w.Schedules {
 					if stages > 1 || i == 0 {
-						cells = append(cells, Cell{batch, stages, micro, schedule})
+						cells = append(cells, w.variants(Cell{Batch: batch, Stages: stages, Micro: micro, Schedule: schedule})...)
 					}
 				}
 			}
 		}
 	}
 	return cells
+}
+
+// variants lists a cell's.
+func (w *Sweep) variants(c Cell) []Cell {
+	if w.Variants == nil {
+		return []Cell{c}
+	}
+	var all []Cell
+	for c.Variant = range w.Variants(c) {
+		all = append(all, c)
+	}
+	return all
 }
 
 // Run finds the cell and the plan with the highest throughput. The cell with
