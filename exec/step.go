@@ -48,6 +48,7 @@ type step struct {
 	scratch *buffer
 	packed  *buffer // an operand in the layout that the kernel asks for, nil without
 	kernel  *Kernel // without Run where exchange is set
+	lookUp  bool    // it takes rows of a table, or adds to them
 	// exchange is a collective, a send or a receive.
 	exchange exchange
 	traffic  Traffic // of an exchange; pass and how often are the program's to say
@@ -151,7 +152,7 @@ func (c *compiler) lower(n *G.Node) error {
 		return err
 	}
 	c.layer = call.Tag.Layer
-	s := &step{tag: call.Tag}
+	s := &step{tag: call.Tag, lookUp: looksUp(call.Spec)}
 	if err := c.bind(s, call); err != nil {
 		return &CompileError{Tag: call.Tag, Name: call.Spec.Kind(), Err: err}
 	}
