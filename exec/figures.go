@@ -28,9 +28,9 @@ type LayerFigures struct {
 	// memory. Peak is the most. Staging memory of exchanges is not among them.
 	Alive []int64
 	Peak  int64
-	// Staging is the most staging memory that an exchange of the layer takes, in
-	// bytes.
-	Staging int64
+	// Staging is the bytes of staging memory of each exchange of the layer that
+	// takes some. They share it, with those of all layers.
+	Staging []int64
 	// Ops are the layer's instructions but exchanges, in the order in which the
 	// first of each kind and pass runs.
 	Ops []OpFigures
@@ -89,7 +89,7 @@ func (l layers) addBuffers(p *Program) {
 		f := l.of(b.layer)
 		switch n := int64(aligned(b.size)) * elementBytes; {
 		case b.region == regionStaging:
-			f.Staging = max(f.Staging, n)
+			f.Staging = append(f.Staging, n)
 		case !p.keeps(b) || p.opts.Borrow && b.region == regionParams:
 		case b.region == regionSlots:
 			f.Saved += n
@@ -145,22 +145,21 @@ func (p *Program) alive() []int64 {
 // bytes is how many the instruction reads and writes. What it adds to is read as
 // well.
 func (s *step) bytes() int64 {
-	var sum, most int64 // most: of an operand
-	for _, v := range s.in {
-		n := v.bytes()
-		if s.lookUp {
-			n = min(n, s.out[0].bytes())
+	var sum int64
+	for i, v := range s.in {
+		if s.lookUp && i == 1 {
+			v = s.out[0] // as many rows of the table
 		}
-		sum, most = sum+n, max(most, n)
+		sum += v.bytes()
 	}
 	for k, v := range s.out {
-		switch n := v.bytes(); {
+		switch {
 		case s.modes[k] != writeAdd:
-			sum += n
-		case s.lookUp:
-			sum += 2 * min(n, most)
+			sum += v.bytes()
+		case s.addRows:
+			sum += 2 * s.in[1].bytes()
 		default:
-			sum += 2 * n
+			sum += 2 * v.bytes()
 		}
 	}
 	return sum
@@ -172,13 +171,4 @@ func (v *value) bytes() int64 {
 		return int64(v.typ.Size()) * elementBytes / 2
 	}
 	return int64(v.typ.Size()) * elementBytes
-}
-
-// looksUp reports whether an operation takes rows of a table, or adds to them.
-func looksUp(s graph.Spec) bool {
-	switch s.(type) {
-	case graph.Embedding, graph.EmbeddingGrad, graph.AddPosition, graph.PositionGrad:
-		return true
-	}
-	return false
 }

@@ -50,12 +50,12 @@ func TestLayersAddUp(t *testing.T) {
 
 func checkLayers(t *rapid.T, p *exec.Program, slots int) {
 	m := p.Memory()
-	var kept, params, most, staging int64
-	var ops, instructions int
+	var kept, params, most int64
+	var ops, instructions, staging int
 	for _, l := range p.Layers() {
 		kept += l.States + int64(slots)*l.Saved
 		params += l.Params
-		most, staging = max(most, l.Peak), max(staging, l.Staging)
+		most, staging = max(most, l.Peak), staging+len(l.Staging)
 		instructions += len(l.Alive)
 		for _, o := range l.Ops {
 			ops += o.Count
