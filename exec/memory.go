@@ -165,33 +165,9 @@ func (p *Program) CheckBudget(budget int64) error {
 // largestLayer finds the layer that takes most: what it keeps, and the most
 // that is alive besides while it runs.
 func (p *Program) largestLayer() (layer int, bytes int64) {
-	kept := map[int]int64{}
-	for _, b := range p.buffers {
-		if !p.keeps(b) || b.region == regionStaging || p.opts.Borrow && b.region == regionParams {
-			continue
-		}
-		n := p.bytes(b)
-		if b.region == regionGrads {
-			n *= 3 // and both moments
-		}
-		kept[b.layer] += n
-	}
-	passing := map[int]int64{}
-	for _, s := range p.steps() {
-		var alive int64
-		for _, b := range p.buffers {
-			if !p.keeps(b) && b.start <= s.pos && s.pos <= b.end {
-				alive += p.bytes(b)
-			}
-		}
-		passing[s.tag.Layer] = max(passing[s.tag.Layer], alive)
-	}
-	for l, n := range passing {
-		kept[l] += n
-	}
-	for l, n := range kept {
-		if n > bytes || n == bytes && l < layer {
-			layer, bytes = l, n
+	for _, f := range p.Layers() {
+		if n := f.States + int64(p.opts.Slots)*f.Saved + f.Peak; n > bytes {
+			layer, bytes = f.Layer, n
 		}
 	}
 	return layer, bytes

@@ -48,6 +48,8 @@ type step struct {
 	scratch *buffer
 	packed  *buffer // an operand in the layout that the kernel asks for, nil without
 	kernel  *Kernel // without Run where exchange is set
+	// lookUp and addRows say that it takes rows of a table, or adds to them.
+	lookUp, addRows bool
 	// exchange is a collective, a send or a receive.
 	exchange exchange
 	traffic  Traffic // of an exchange; pass and how often are the program's to say
@@ -152,6 +154,8 @@ func (c *compiler) lower(n *G.Node) error {
 	}
 	c.layer = call.Tag.Layer
 	s := &step{tag: call.Tag}
+	_, s.lookUp = call.Spec.(graph.Embedding)
+	_, s.addRows = call.Spec.(graph.EmbeddingGrad)
 	if err := c.bind(s, call); err != nil {
 		return &CompileError{Tag: call.Tag, Name: call.Spec.Kind(), Err: err}
 	}

@@ -84,9 +84,9 @@ func (c *BERTConfig) unknownKeys() map[string]string {
 	return c.source.strays(bertSchema, fieldsOf((*bertFields)(c)))
 }
 
-func (c *BERTConfig) resized(vocab, positions int) Config {
+func (c *BERTConfig) resized(vocab, positions, blocks int) Config {
 	r := *c
-	r.VocabSize, r.MaxPositionEmbeddings = vocab, positions
+	r.VocabSize, r.MaxPositionEmbeddings, r.NumHiddenLayers = vocab, positions, blocks
 	r.PadTokenID = inside(c.PadTokenID, vocab)
 	return &r
 }

@@ -26,7 +26,7 @@ type Config interface {
 	Width() int
 
 	unknownKeys() map[string]string
-	resized(vocab, positions int) Config
+	resized(vocab, positions, blocks int) Config
 	problems() problems
 	// build adds the layers to a graph; o is checked.
 	build(o Options) (*graph.Model, error)
@@ -91,10 +91,19 @@ func Warnings(cfg Config) []string {
 
 // WithVocab returns cfg with a vocabulary of n. Special tokens outside it are
 // dropped.
-func WithVocab(cfg Config, n int) (Config, error) { return checked(cfg.resized(n, cfg.MaxSeq())) }
+func WithVocab(cfg Config, n int) (Config, error) {
+	return checked(cfg.resized(n, cfg.MaxSeq(), cfg.Layers()))
+}
 
 // WithPositions returns cfg with n positions.
-func WithPositions(cfg Config, n int) (Config, error) { return checked(cfg.resized(cfg.Vocab(), n)) }
+func WithPositions(cfg Config, n int) (Config, error) {
+	return checked(cfg.resized(cfg.Vocab(), n, cfg.Layers()))
+}
+
+// WithBlocks returns cfg with n blocks.
+func WithBlocks(cfg Config, n int) (Config, error) {
+	return checked(cfg.resized(cfg.Vocab(), cfg.MaxSeq(), n))
+}
 
 // checked returns cfg, or what is wrong with it.
 func checked(cfg Config) (Config, error) {

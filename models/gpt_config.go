@@ -91,9 +91,9 @@ func (c *GPTConfig) unknownKeys() map[string]string {
 	return c.source.strays(gptSchema, fieldsOf((*gptFields)(c)))
 }
 
-func (c *GPTConfig) resized(vocab, positions int) Config {
+func (c *GPTConfig) resized(vocab, positions, blocks int) Config {
 	r := *c
-	r.VocabSize, r.NPositions = vocab, positions
+	r.VocabSize, r.NPositions, r.NLayer = vocab, positions, blocks
 	r.BosTokenID, r.EosTokenID = inside(c.BosTokenID, vocab), inside(c.EosTokenID, vocab)
 	return &r
 }

@@ -84,3 +84,20 @@ func TestResize(t *testing.T) {
 		t.Error("-1 positions are accepted")
 	}
 }
+
+// TestWithBlocks changes the number of blocks and nothing else.
+func TestWithBlocks(t *testing.T) {
+	for _, name := range []string{"gpt2", "bert-base"} {
+		base := preset(t, name)
+		few, err := models.WithBlocks(base, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if few.Layers() != 3 || base.Layers() != 12 || few.Vocab() != base.Vocab() || few.MaxSeq() != base.MaxSeq() || few.Width() != base.Width() {
+			t.Errorf("%s: %+v", name, few)
+		}
+		if _, err := models.WithBlocks(base, 0); err == nil {
+			t.Errorf("%s: no blocks are accepted", name)
+		}
+	}
+}

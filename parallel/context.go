@@ -43,7 +43,9 @@ func (w *walker) ring(s graph.Spec, axes []int) graph.Spec {
 			axis.Size, axis.Rank = axis.Size*inner.Size, axis.Rank*inner.Size+inner.Rank
 		}
 		axis.Name = "ring." + strings.Join(names, ".")
-		w.part.Groups[axis.Name] = w.part.Mesh.GroupOf(names, w.part.Rank)
+		if w.part.Groups[axis.Name] == nil {
+			w.part.Groups[axis.Name] = w.part.Mesh.GroupOf(names, w.part.Rank)
+		}
 	}
 	return graph.RingAttention{Attention: attention, Axis: axis}
 }

@@ -162,7 +162,9 @@ func (w *walker) sumOver(at Layout) []string {
 		return cmp.Compare(slices.Index(Roles(), Role(a)), slices.Index(Roles(), Role(b)))
 	})
 	name := strings.Join(names, ",")
-	w.part.Groups[name] = w.part.Mesh.GroupOf(names, w.part.Rank)
+	if w.part.Groups[name] == nil {
+		w.part.Groups[name] = w.part.Mesh.GroupOf(names, w.part.Rank)
+	}
 	return []string{name}
 }
 

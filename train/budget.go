@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/galvani-ml/galvani/exec"
+	"github.com/galvani-ml/galvani/train/program"
 )
 
 // BudgetError says that a plan needs more memory than --memory allows, and
@@ -14,7 +15,7 @@ import (
 type BudgetError struct {
 	Budget     Size
 	Stage      int // the pipeline stage that needs most
-	Planned    Planned
+	Planned    program.Planned
 	Layer      int    // the layer of the stage that takes most
 	LayerName  string // as "h.3"
 	Buffer     string // its largest buffer

@@ -11,6 +11,7 @@ import (
 	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/graph"
 	"github.com/galvani-ml/galvani/parallel"
+	"github.com/galvani-ml/galvani/train/program"
 )
 
 // Explanation says what each layer, stage and worker does under a plan.
@@ -62,16 +63,16 @@ type LayerExchange struct {
 
 // StageFacts is a pipeline stage as one of its workers has it.
 type StageFacts struct {
-	Stage    int       `json:"stage"`
-	Ranks    []int     `json:"ranks"`
-	Layers   [2]int    `json:"layers"` // first and last
-	Slots    int       `json:"in_flight"`
-	Schedule string    `json:"schedule"`
-	Planned  int64     `json:"planned_bytes"`
-	Memory   Planned   `json:"memory"`
-	Largest  []Largest `json:"largest"`
-	PerMicro int64     `json:"sent_bytes_per_micro_batch"`
-	PerStep  int64     `json:"sent_bytes_per_step"`
+	Stage    int             `json:"stage"`
+	Ranks    []int           `json:"ranks"`
+	Layers   [2]int          `json:"layers"` // first and last
+	Slots    int             `json:"in_flight"`
+	Schedule string          `json:"schedule"`
+	Planned  int64           `json:"planned_bytes"`
+	Memory   program.Planned `json:"memory"`
+	Largest  []Largest       `json:"largest"`
+	PerMicro int64           `json:"sent_bytes_per_micro_batch"`
+	PerStep  int64           `json:"sent_bytes_per_step"`
 }
 
 // Largest is one of the largest buffers of a stage.
@@ -176,7 +177,7 @@ func passName(p graph.Pass) string {
 
 // traffic lists the exchanges of a worker of the stage.
 func (s *stagePlan) traffic() []exec.Traffic {
-	return s.program.Traffic(func(group string) int { return len(s.part.Groups[group]) })
+	return program.Traffic(s.program, s.part)
 }
 
 func stageFacts(s *stagePlan, p *parallel.Plan, stageOf []int) StageFacts {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/models"
+	"github.com/galvani-ml/galvani/train/program"
 )
 
 const (
@@ -28,7 +29,7 @@ type job struct {
 	*setup
 	spec     *Spec
 	progress *progress
-	planned  []Planned // of each stage
+	planned  []program.Planned // of each stage
 	version  string
 
 	processes []*process

@@ -19,6 +19,7 @@ import (
 	"github.com/galvani-ml/galvani/exec/cpu"
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/parallel"
+	"github.com/galvani-ml/galvani/train/program"
 )
 
 var (
@@ -201,11 +202,11 @@ func measureMemory(ctx context.Context, spec *Spec) (workers []workerMemory, err
 	}
 	defer backend.Close()
 	for rank := range spec.Plan.Mesh().Size() {
-		part, program, err := compileRank(spec, rank, backend)
+		part, compiled, err := compileRank(spec, rank, backend)
 		if err != nil {
 			return nil, err
 		}
-		workers = append(workers, workerMemory{planned: plannedOf(program, part).Total()})
+		workers = append(workers, workerMemory{planned: program.PlannedOf(compiled, part).Total()})
 	}
 	j := &job{spec: spec, progress: newProgress(io.Discard, 0, 1), exits: make(chan *process, len(workers))}
 	h, err := openHub(ctx, "", len(workers), "")

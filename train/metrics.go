@@ -5,21 +5,23 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+
+	"github.com/galvani-ml/galvani/train/program"
 )
 
 // Metrics is what a step reports, one line of the metrics file.
 type Metrics struct {
-	Step            int     `json:"step"`      // from 1
-	Loss            float64 `json:"loss"`      // mean over the batch's targets, in nats
-	GradNorm        float64 `json:"grad_norm"` // before clipping
-	LR              float64 `json:"lr"`
-	Tokens          int64   `json:"tokens"`  // trained on since step 1
-	Seconds         float64 `json:"seconds"` // of this step
-	TokensPerSecond float64 `json:"tokens_per_second"`
-	TFLOPS          float64 `json:"tflops"`        // of all workers, by the model's operation count
-	PeakBytes       int64   `json:"peak_bytes"`    // measured, the largest worker
-	PlannedBytes    int64   `json:"planned_bytes"` // the largest worker
-	Planned         Planned `json:"planned"`       // the same by class
+	Step            int             `json:"step"`      // from 1
+	Loss            float64         `json:"loss"`      // mean over the batch's targets, in nats
+	GradNorm        float64         `json:"grad_norm"` // before clipping
+	LR              float64         `json:"lr"`
+	Tokens          int64           `json:"tokens"`  // trained on since step 1
+	Seconds         float64         `json:"seconds"` // of this step
+	TokensPerSecond float64         `json:"tokens_per_second"`
+	TFLOPS          float64         `json:"tflops"`        // of all workers, by the model's operation count
+	PeakBytes       int64           `json:"peak_bytes"`    // measured, the largest worker
+	PlannedBytes    int64           `json:"planned_bytes"` // the largest worker
+	Planned         program.Planned `json:"planned"`       // the same by class
 
 	// What exchanges between workers took of this step, in the mean worker; time
 	// during which it computed beside them does not count.

@@ -11,6 +11,7 @@ import (
 	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/parallel"
+	"github.com/galvani-ml/galvani/train/program"
 )
 
 // PlanOptions say what a plan is looked at for. They mean what they mean in
@@ -132,11 +133,11 @@ func CheckPlan(ctx context.Context, plan string, o PlanOptions, w io.Writer, asJ
 	most := largest(plannedStages(c.stages))
 	if asJSON {
 		return json.NewEncoder(w).Encode(struct {
-			Plan    *parallel.Plan `json:"plan"`
-			Text    string         `json:"text"`
-			Workers int            `json:"workers"`
-			Bytes   int64          `json:"planned_bytes"`
-			Planned Planned        `json:"planned"`
+			Plan    *parallel.Plan  `json:"plan"`
+			Text    string          `json:"text"`
+			Workers int             `json:"workers"`
+			Bytes   int64           `json:"planned_bytes"`
+			Planned program.Planned `json:"planned"`
 		}{c.spec.Plan, c.spec.Plan.String(), c.spec.Config.Workers, most.Total(), most})
 	}
 	fmt.Fprintf(w, "ok  %s\n    %s of %s; a worker needs %v\n", c.spec.Plan, plural(c.spec.Plan.PP, "stage", "stages"),
@@ -210,8 +211,8 @@ func diffMemory(row func(string, any, any), a, b *Explanation) {
 		}
 		return
 	}
-	most := func(x *Explanation) Planned {
-		var all []Planned
+	most := func(x *Explanation) program.Planned {
+		var all []program.Planned
 		for _, s := range x.Stages {
 			all = append(all, s.Memory)
 		}
@@ -220,7 +221,7 @@ func diffMemory(row func(string, any, any), a, b *Explanation) {
 	memoryRows(row, "largest worker ", most(a), most(b))
 }
 
-func memoryRows(row func(string, any, any), where string, a, b Planned) {
+func memoryRows(row func(string, any, any), where string, a, b program.Planned) {
 	for _, c := range exec.Classes() {
 		row(where+c.String(), Size(a.Memory[c]), Size(b.Memory[c]))
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/graph"
 	"github.com/galvani-ml/galvani/parallel"
+	"github.com/galvani-ml/galvani/train/program"
 )
 
 // planText compiles the stages of a plan of the GPT of 8 layers.
@@ -102,14 +103,14 @@ func TestPlannedSum(t *testing.T) {
 		backend := testBackend(t)
 		sent, received := 0, 0
 		for rank := range plan.Mesh().Size() {
-			part, program, err := compileRank(spec, rank, backend)
+			part, compiled, err := compileRank(spec, rank, backend)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, want := plannedOf(program, part), stages[part.PipelineStage()].planned; got != want {
+			if got, want := program.PlannedOf(compiled, part), stages[part.PipelineStage()].planned; got != want {
 				t.Errorf("%s: rank %d needs %v, its stage is planned %v", text, rank, got, want)
 			}
-			for _, x := range (&stagePlan{part: part, program: program}).traffic() {
+			for _, x := range (&stagePlan{part: part, program: compiled}).traffic() {
 				switch x.Kind {
 				case (graph.Send{}).Kind():
 					sent += int(x.Sent)

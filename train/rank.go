@@ -3,7 +3,6 @@ package train
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/galvani-ml/galvani/data"
 	"github.com/galvani-ml/galvani/exec"
@@ -12,50 +11,8 @@ import (
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/models/hf"
 	"github.com/galvani-ml/galvani/parallel"
+	"github.com/galvani-ml/galvani/train/program"
 )
-
-// compileRank builds a rank's part of the model and compiles it.
-func compileRank(spec *Spec, rank int, b exec.Backend) (*parallel.Part, *exec.Program, error) {
-	cfg, err := models.ParseConfig(spec.Model)
-	if err != nil {
-		return nil, nil, err
-	}
-	c := spec.Config
-	model, err := models.Build(cfg, models.Options{
-		Batch: c.Batch / spec.Plan.Micro, Seq: c.Seq, Dropout: c.Dropout, Train: true,
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	part, err := parallel.Partition(model, spec.Plan, rank)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := part.Differentiate(); err != nil {
-		return nil, nil, err
-	}
-	program, err := exec.Compile(part.Stage, b, exec.Options{
-		Slots: part.Slots, Train: true, Precision: exec.Precision(c.Precision),
-		Counted:     func(s *graph.Shard) bool { return part.Counted[s] },
-		LossReplica: lossReplica(part),
-		Disable:     c.DisablePass, Enable: c.EnablePass,
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	return part, program, nil
-}
-
-// lossReplica reports whether another rank has the same loss and reports it:
-// one that differs from this one along axes over which the loss is not summed.
-func lossReplica(part *parallel.Part) bool {
-	for i, a := range part.Mesh {
-		if a.Name != parallel.AxisPP && !slices.Contains(part.LossOver, a.Name) && part.Coord[i] > 0 {
-			return true
-		}
-	}
-	return false
-}
 
 // rank is one worker's share of a run, ready to take steps.
 type rank struct {
@@ -183,7 +140,7 @@ func (r *rank) evaluate(ctx context.Context, step int) (float64, error) {
 			}
 			// Losses are means over the batch; the mean over all targets weighs
 			// them by their number.
-			if !lossReplica(r.part) {
+			if !program.LossReplica(r.part) {
 				losses.Add(float64(r.machine.Loss(0)) * float64(count))
 			}
 			if m == 0 && r.number == 0 {

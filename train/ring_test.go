@@ -16,6 +16,7 @@ import (
 	"github.com/galvani-ml/galvani/exec/cpu"
 	"github.com/galvani-ml/galvani/graph"
 	"github.com/galvani-ml/galvani/parallel"
+	"github.com/galvani-ml/galvani/train/program"
 	G "gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 )
@@ -116,8 +117,8 @@ func runRing(t *testing.T, bert bool, plan *parallel.Plan, tables map[string]par
 		return nil, err
 	}
 	defer backend.Close()
-	program, err := exec.Compile(part.Stage, backend, exec.Options{
-		Slots: part.Slots, Train: true, Counted: func(s *graph.Shard) bool { return part.Counted[s] }, LossReplica: lossReplica(part),
+	compiled, err := exec.Compile(part.Stage, backend, exec.Options{
+		Slots: part.Slots, Train: true, Counted: func(s *graph.Shard) bool { return part.Counted[s] }, LossReplica: program.LossReplica(part),
 	})
 	if err != nil {
 		return nil, err
@@ -126,7 +127,7 @@ func runRing(t *testing.T, bert bool, plan *parallel.Plan, tables map[string]par
 	if err != nil {
 		return nil, err
 	}
-	m, err := exec.New(program, w)
+	m, err := exec.New(compiled, w)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/galvani-ml/galvani/models"
+	"github.com/galvani-ml/galvani/train/program"
 	"github.com/galvani-ml/galvani/train/sampling"
 )
 
@@ -46,14 +47,14 @@ type Memory struct {
 
 // StageMemory is the memory of the largest worker of a pipeline stage.
 type StageMemory struct {
-	Stage        int     `json:"stage"`
-	PlannedBytes int64   `json:"planned_bytes"`
-	Planned      Planned `json:"planned"` // by class
-	PeakBytes    int64   `json:"peak_bytes"`
+	Stage        int             `json:"stage"`
+	PlannedBytes int64           `json:"planned_bytes"`
+	Planned      program.Planned `json:"planned"` // by class
+	PeakBytes    int64           `json:"peak_bytes"`
 }
 
 // newMemory is the plan of the stages, nothing measured yet.
-func newMemory(stages []Planned) Memory {
+func newMemory(stages []program.Planned) Memory {
 	m := Memory{PlannedBytes: largest(stages).Total()}
 	for i, p := range stages {
 		m.Stages = append(m.Stages, StageMemory{Stage: i, PlannedBytes: p.Total(), Planned: p})
@@ -173,7 +174,7 @@ func (s *setup) openRun(spec *Spec) error {
 }
 
 // introduce says what is about to run.
-func (s *setup) introduce(p *progress, spec *Spec, planned []Planned) {
+func (s *setup) introduce(p *progress, spec *Spec, planned []program.Planned) {
 	for _, w := range models.Warnings(s.model) {
 		p.fact("warning", "%s", w)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/parallel"
+	"github.com/galvani-ml/galvani/train/program"
 )
 
 // Trial is a training run that is measured, and leaves nothing behind: worker
@@ -18,7 +19,7 @@ import (
 type Trial struct {
 	setup   *setup
 	spec    *Spec
-	planned []Planned
+	planned []program.Planned
 }
 
 // NewTrial prepares to train a model from scratch as c says, which must give all

@@ -87,7 +87,7 @@ func serve(ctx context.Context, member *comm.Member) error {
 	if err != nil {
 		return err
 	}
-	limitHeap(plannedOf(program, part), program)
+	limitHeap(program, part)
 	wire, err := member.Transport(ctx, comm.TransportOptions{Timeout: exchangeTimeout})
 	if err != nil {
 		return err
