@@ -22,7 +22,8 @@ type Machine struct {
 	logits, loss [][]float32         // of each slot, nil without
 	sumLoss      float64             // over the step's micro-batches
 	message      []float32
-	profile      []KindTime // nil while not profiling
+	profile      []KindTime  // nil while not profiling
+	layerTimes   []LayerTime // nil while not profiling
 
 	owner    *Machine   // whose parameters these are: itself, or the one that lends
 	changes  uint64     // how often the parameters changed

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/exec/cpu"
@@ -430,8 +431,24 @@ func TestProfile(t *testing.T) {
 	if want := 2 * 2 * rows * (2*(3*C*C+C*C+8*C*C) + C*int64(z.V)); count != 2*9 || flops != want {
 		t.Errorf("%d FLOPs in %d products, want %d in 18", flops, count, want)
 	}
+	var kinds, layers time.Duration
+	for _, k := range m.Times() {
+		kinds += k.Time
+	}
+	seen := map[exec.LayerTime]bool{}
+	for _, l := range m.LayerTimes() {
+		layers += l.Time
+		if l.Time <= 0 || l.Again || l.Once {
+			t.Errorf("%+v", l)
+		}
+		l.Time = 0
+		seen[l] = true
+	}
+	if kinds != layers || len(seen) != 2*(z.Layers+2) {
+		t.Errorf("the kinds took %v, the layers %v, in %d passes of layers", kinds, layers, len(seen))
+	}
 	m.Profile(false)
-	if m.Times() != nil {
+	if m.Times() != nil || m.LayerTimes() != nil {
 		t.Error("the profile is still there after it was stopped")
 	}
 }

@@ -20,10 +20,11 @@ type KindTime struct {
 
 // Profile starts to measure instructions anew, or stops.
 func (m *Machine) Profile(on bool) {
-	m.profile = nil
+	m.profile, m.layerTimes = nil, nil
 	if !on {
 		return
 	}
+	m.layerTimes = slices.Clone(m.program.layerTimes)
 	m.profile = make([]KindTime, len(m.program.kinds))
 	for i, k := range m.program.kinds {
 		m.profile[i] = KindTime{Kind: k.name, Pass: k.pass}
@@ -92,6 +93,8 @@ func (m *Machine) compute(s *instruction, a *Args) error {
 	}
 	start := time.Now()
 	err := s.kernel.Run(a)
-	m.took(s.step, time.Since(start))
+	took := time.Since(start)
+	m.took(s.step, took)
+	m.layerTimes[s.timed].Time += took
 	return err
 }

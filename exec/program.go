@@ -42,7 +42,8 @@ type Program struct {
 	prologue, forward, backward, epilogue []*step
 
 	kinds        []kind
-	shards       []*shard // as in the stage
+	layerTimes   []LayerTime // that a profile has, all zero
+	shards       []*shard    // as in the stage
 	buckets      []*bucket
 	inputs       map[string]*value
 	states       map[string]*value

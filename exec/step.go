@@ -41,6 +41,7 @@ const (
 type step struct {
 	pos     int
 	kind    int // index into Program.kinds
+	timed   int // index into Program.layerTimes
 	name    string
 	tag     graph.Tag
 	in, out []*value
@@ -305,6 +306,7 @@ func (c *compiler) add(s *step, name string) {
 		s.kind = len(c.kinds)
 		c.kinds = append(c.kinds, k)
 	}
+	s.timed = c.layerTime(s)
 	s.name = fmt.Sprintf("%v %s", s.tag, name)
 	c.pack(s)
 	s.pos = c.pos
