@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/galvani-ml/galvani/exec/cpu/kernel"
+	"github.com/galvani-ml/galvani/exec/cpu/probe"
 )
 
 // CPUOptions say what the suite cpu measures.
@@ -122,8 +123,8 @@ func (j *job) rate(seconds float64) float64 { return j.work / seconds / 1e9 }
 
 // run measures the limits and then group by group.
 func (s *cpuSuite) run() error {
-	var held arena
-	defer held.free()
+	var held probe.Arena
+	defer held.Free()
 	if err := s.measureLimits(&held); err != nil {
 		return err
 	}
@@ -142,9 +143,9 @@ func (s *cpuSuite) run() error {
 
 // group measures kernels that share operands, and then their limits anew.
 // prepare takes the operands from the arena it is given.
-func (s *cpuSuite) group(prepare func(a *arena) []job) error {
-	var operands arena
-	defer operands.free()
+func (s *cpuSuite) group(prepare func(a *probe.Arena) []job) error {
+	var operands probe.Arena
+	defer operands.Free()
 	jobs := prepare(&operands)
 	values, ratios := make([][]float64, len(jobs)), make([][]float64, len(jobs)) // by pool
 	for i, j := range jobs {

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/galvani-ml/galvani/exec/cpu/kernel"
+	"github.com/galvani-ml/galvani/exec/cpu/probe"
 )
 
 // bound is what limits a kernel.
@@ -31,9 +32,9 @@ func (b bound) unit() string {
 //
 // Reading alone does not use all of a memory's bandwidth, nor does writing
 // elsewhere: measured against either, AdamW would reach 140 %.
-func (s *cpuSuite) probes(a *arena) [bounds]job {
+func (s *cpuSuite) probes(a *probe.Arena) [bounds]job {
 	n := s.sizes.memory
-	all := a.floats(3 * n)
+	all := a.Floats(3 * n)
 	return [bounds]job{
 		s.multiplyAdds(kernel.ActiveISA()),
 		s.multiplyAddsBF16(),
@@ -77,7 +78,7 @@ func (s *cpuSuite) peak(probe job) ([]float64, error) {
 
 // measureLimits measures and reports all limits, and for comparison the peaks of
 // the instruction sets that are less good than the one in use.
-func (s *cpuSuite) measureLimits(a *arena) error {
+func (s *cpuSuite) measureLimits(a *probe.Arena) error {
 	s.limits = s.probes(a)
 	for b, probe := range s.limits {
 		if probe.work == 0 {

@@ -1,10 +1,9 @@
 package bench
 
 import (
-	"math/rand/v2"
 	"time"
 
-	"github.com/galvani-ml/galvani/exec/cpu/kernel"
+	"github.com/galvani-ml/galvani/exec/cpu/probe"
 )
 
 // cpuSizes are the sizes of the suite cpu.
@@ -34,37 +33,9 @@ var gpt2 = cpuSizes{
 }
 
 // groups are all that is measured.
-func (z *cpuSizes) groups() []func(a *arena) []job {
+func (z *cpuSizes) groups() []func(a *probe.Arena) []job {
 	return append(z.products(), z.gelu, z.layerNorm, z.crossEntropy, z.adamW)
 }
 
 // traffic is the bytes of n elements.
 func traffic(n int) float64 { return 4 * float64(n) }
-
-// arena holds operands until it is freed.
-type arena [][]float32
-
-// period is after how many elements operands repeat: drawing all of them would
-// take longer than the kernels.
-const period = 4096
-
-// floats takes n random elements in [-1, 1) that repeat.
-func (a *arena) floats(n int) []float32 {
-	x := kernel.Alloc(n)
-	*a = append(*a, x)
-	r := rand.New(rand.NewPCG(seed, uint64(len(*a))))
-	for i := range min(n, period) {
-		x[i] = 2*r.Float32() - 1
-	}
-	for done := period; done < n; done *= 2 {
-		copy(x[done:], x[:done])
-	}
-	return x
-}
-
-func (a *arena) free() {
-	for _, x := range *a {
-		kernel.Free(x)
-	}
-	*a = nil
-}

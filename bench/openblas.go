@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/galvani-ml/galvani/exec/cpu/kernel"
+	"github.com/galvani-ml/galvani/exec/cpu/probe"
 )
 
 //go:embed python/openblas.py
@@ -106,7 +107,7 @@ func (b *blas) times(g kernel.GemmArgs, threads, repetitions int) ([]float64, er
 // repeating are the bytes of the elements that an operand repeats.
 func repeating(x []float32) []byte {
 	var b []byte
-	for _, v := range x[:min(len(x), period)] {
+	for _, v := range x[:min(len(x), probe.Period)] {
 		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
 	}
 	return b

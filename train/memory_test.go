@@ -7,7 +7,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 	"github.com/galvani-ml/galvani/exec/cpu"
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/parallel"
+	"github.com/galvani-ml/galvani/train/launch"
 	"github.com/galvani-ml/galvani/train/program"
 )
 
@@ -208,48 +208,23 @@ func measureMemory(ctx context.Context, spec *Spec) (workers []workerMemory, err
 		}
 		workers = append(workers, workerMemory{planned: program.PlannedOf(compiled, part).Total()})
 	}
-	j := &job{spec: spec, progress: newProgress(io.Discard, 0, 1), exits: make(chan *process, len(workers))}
-	h, err := openHub(ctx, "", len(workers), "")
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the workers take longer than a minute"))
+	defer cancel()
+	j := &job{spec: spec}
+	run, err := launch.Start(ctx, j.launch(), spec)
 	if err != nil {
 		return nil, err
 	}
-	defer h.close()
-	defer j.endProcesses()
-	if err := j.startProcesses(h); err != nil {
-		return nil, err
-	}
-	if err := j.handOut(ctx, h.coordinator); err != nil {
-		return nil, j.cause(h.coordinator, err)
-	}
-	if err := j.peaks(h.coordinator, workers); err != nil {
-		return nil, j.cause(h.coordinator, err)
-	}
-	return workers, nil
-}
-
-// peaks takes in what the workers report until all have taken all steps.
-func (j *job) peaks(c *comm.Coordinator, workers []workerMemory) error {
-	deadline := time.After(time.Minute)
-	for done := 0; done < len(workers); {
-		select {
-		case e, ok := <-c.Events():
-			if !ok {
-				return c.Err()
-			}
-			if e.Kind != eventStep {
-				continue
-			}
-			var r stepReport
-			if err := json.Unmarshal(e.Data, &r); err != nil {
-				return err
-			}
-			workers[e.Rank].peak = max(workers[e.Rank].peak, r.PeakBytes)
-			if r.Step == j.spec.Config.Steps {
-				done++
-			}
-		case <-deadline:
-			return errors.New("the workers take longer than a minute")
+	defer run.Close()
+	return workers, run.Follow(ctx, func(e comm.Event) (last bool, err error) {
+		if e.Kind != eventStep {
+			return false, nil
 		}
-	}
-	return nil
+		var r stepReport
+		if err := json.Unmarshal(e.Data, &r); err != nil {
+			return false, err
+		}
+		workers[e.Rank].peak = max(workers[e.Rank].peak, r.PeakBytes)
+		return r.Step == spec.Config.Steps, nil
+	}, func() error { return context.Cause(ctx) })
 }

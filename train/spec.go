@@ -3,20 +3,10 @@ package train
 import (
 	"encoding/json"
 
-	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/data"
 	"github.com/galvani-ml/galvani/graph"
 	"github.com/galvani-ml/galvani/parallel"
 )
-
-// invite is what a worker process reads from its standard input: where to join
-// which job, as whom.
-type invite struct {
-	Server  comm.Endpoint
-	Job     comm.Job
-	Rank    int
-	Version string
-}
 
 // Spec is all that a worker needs to know of a run. The coordinator sends it
 // when the worker has joined.

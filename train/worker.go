@@ -1,10 +1,8 @@
 package train
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -12,68 +10,26 @@ import (
 	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/exec/cpu"
+	"github.com/galvani-ml/galvani/train/launch"
 )
 
-const (
-	// joinTimeout bounds how long a process takes to start and join.
-	joinTimeout = 30 * time.Second
-	// exchangeTimeout bounds each wait for another rank. A rank that dies or
-	// hangs is noticed by its lease long before; this is for one that computes
-	// without end.
-	exchangeTimeout = 10 * time.Minute
-)
+// exchangeTimeout bounds each wait for another rank. A rank that dies or hangs
+// is noticed by its lease long before; this is for one that computes without
+// end.
+const exchangeTimeout = 10 * time.Minute
+
+// jobKind is the kind of the jobs that [Run] starts.
+const jobKind = "train"
 
 // Work is a worker process: it reads an invitation from in, joins the job and
 // does its part until the job is done. It ends early if in ends, since then its
 // coordinator is gone.
 func Work(ctx context.Context, in io.Reader) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	lines := bufio.NewReader(in)
-	line, err := lines.ReadBytes('\n')
-	if err != nil {
-		return fmt.Errorf("worker: reading the invitation from standard input: %w; workers are started by `galvani train`", err)
-	}
-	var inv invite
-	if err := json.Unmarshal(line, &inv); err != nil {
-		return fmt.Errorf("worker: invitation: %w; workers are started by `galvani train`", err)
-	}
-	go func() {
-		_, _ = io.Copy(io.Discard, lines) // however it ends, the coordinator is gone
-		cancel(errors.New("worker: the coordinator is gone"))
-	}()
-	session, err := comm.Dial(ctx, inv.Server, fmt.Sprintf("worker %d", inv.Rank))
-	if err != nil {
-		return err
-	}
-	defer session.Close()
-	join, done := context.WithTimeout(ctx, joinTimeout)
-	defer done()
-	member, err := comm.Join(join, session, comm.JoinOptions{Job: inv.Job, Rank: inv.Rank, Version: inv.Version})
-	if err != nil {
-		return err
-	}
-	defer member.Close()
-	go func() {
-		select {
-		case <-session.Done():
-			cancel(session.Err())
-		case <-ctx.Done():
-		}
-	}()
-	err = serve(ctx, member)
-	if err != nil && ctx.Err() == nil {
-		return errors.Join(err, member.Fail(context.Background(), err))
-	}
-	return err
+	return launch.Work(ctx, in, map[string]launch.Service{jobKind: serve})
 }
 
 // serve does a member's part of the job.
-func serve(ctx context.Context, member *comm.Member) error {
-	text, err := member.Spec(ctx)
-	if err != nil {
-		return err
-	}
+func serve(ctx context.Context, member *comm.Member, text []byte) error {
 	var spec Spec
 	if err := json.Unmarshal(text, &spec); err != nil {
 		return fmt.Errorf("job spec: %w", err)

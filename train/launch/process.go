@@ -1,4 +1,4 @@
-package train
+package launch
 
 import (
 	"bytes"
@@ -16,22 +16,23 @@ import (
 // process is a worker process of this machine. It lives as long as its
 // standard input is open: closing the pipe, or dying, ends it too.
 type process struct {
-	rank int
-	cmd  *exec.Cmd
-	in   io.WriteCloser
-	log  *tailBuffer
-	done chan struct{} // closed when it has ended
-	err  error         // how it ended; read after done
+	rank   int
+	advice string // where memory ran out
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	log    *tailBuffer
+	done   chan struct{} // closed when it has ended
+	err    error         // how it ended; read after done
 }
 
 // startProcess starts this program again as worker rank, and hands it invite
 // on standard input: credentials never show in arguments or environment.
-func startProcess(rank int, invite []byte) (*process, error) {
+func startProcess(rank int, invite []byte, advice string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("starting worker %d: finding this program: %w", rank, err)
 	}
-	p := &process{rank: rank, cmd: exec.Command(self, "worker"), log: &tailBuffer{}, done: make(chan struct{})}
+	p := &process{rank: rank, advice: advice, cmd: exec.Command(self, "worker"), log: &tailBuffer{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.SysProcAttr = childAttributes()
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
@@ -60,7 +61,7 @@ func (p *process) exit() error {
 	if p.err == nil {
 		return nil
 	}
-	e := &ExitError{Rank: p.rank, PID: p.pid(), Last: p.log.String()}
+	e := &ExitError{Rank: p.rank, PID: p.pid(), Last: p.log.String(), advice: p.advice}
 	var exit *exec.ExitError
 	if errors.As(p.err, &exit) {
 		status, _ := exit.Sys().(syscall.WaitStatus)
@@ -70,6 +71,14 @@ func (p *process) exit() error {
 		e.Code = exit.ExitCode()
 	}
 	return e
+}
+
+// unexpected describes a process that ended before it had anything to do.
+func (p *process) unexpected() error {
+	if err := p.exit(); err != nil {
+		return err
+	}
+	return fmt.Errorf("worker %d (pid %d) ended before the job began", p.rank, p.pid())
 }
 
 // stop lets the process end by itself for a while, then kills it.
@@ -94,6 +103,7 @@ type ExitError struct {
 	Signal    syscall.Signal // 0 if it exited
 	Code      int
 	Last      string // the end of what it printed
+	advice    string // where memory ran out
 }
 
 // Error names the worker and how it ended.
@@ -104,12 +114,18 @@ func (e *ExitError) Error() string {
 	}
 	text := fmt.Sprintf("worker %d (pid %d) %s", e.Rank, e.PID, how)
 	if e.Signal == syscall.SIGKILL {
-		text += "; if nobody did it, the machine ran out of memory: use a smaller --micro-batch"
+		text += "; if nobody did it, the machine ran out of memory: " + e.advice
 	}
 	if e.Last != "" {
 		text += "; it printed last:\n" + e.Last
 	}
 	return text
+}
+
+// crashed reports whether the process ended by no decision of its own.
+func (e *ExitError) crashed() bool {
+	const panicked = 2 // exit code of the Go run time
+	return e.Signal != 0 && e.Signal != syscall.SIGTERM || e.Code == panicked
 }
 
 // tailBuffer keeps the end of what a process prints.

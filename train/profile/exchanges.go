@@ -1,0 +1,138 @@
+package profile
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/galvani-ml/galvani/comm"
+	"github.com/galvani-ml/galvani/exec/cpu/kernel"
+)
+
+// callLimit is the time of a call in seconds from which larger ones are not
+// measured.
+const callLimit = 0.1
+
+// measureExchanges measures every exchange over groups of every layout: all
+// groups alike at the same time.
+func (s *stand) measureExchanges(ctx context.Context, f *found) error {
+	all := layouts(s.member.Size())
+	m := newMessages(s.spec.Sizes)
+	defer m.free()
+	for i, l := range all {
+		if err := s.say("exchanges of %d ranks, stride %d (%d of %d)", l.Ranks, l.Stride, i+1, len(all)); err != nil {
+			return err
+		}
+		g, err := newGroup(s.transport, l, uint32(worldID+1+i))
+		if err != nil {
+			return err
+		}
+		for _, kind := range kinds {
+			if kind == kindSend && l.Ranks != 2 {
+				continue
+			}
+			r, err := s.measureSeries(ctx, g, l, kind, m)
+			if err != nil {
+				return err
+			}
+			f.Exchanges = append(f.Exchanges, r)
+		}
+	}
+	return nil
+}
+
+// measureSeries measures one exchange over sizes, up to that whose call takes
+// too long.
+func (s *stand) measureSeries(ctx context.Context, g *comm.Group, l layout, kind string, m *messages) (series, error) {
+	r := series{Kind: kind, Layout: l}
+	for _, bytes := range s.spec.Sizes {
+		call := s.caller(ctx, g, l, kind, m, int(bytes/4))
+		t, err := s.measure(ctx, fmt.Sprintf("%s of %d bytes", kind, bytes), call)
+		if err != nil {
+			return r, err
+		}
+		if kind == kindSend {
+			t.Seconds /= 2 // there and back
+		}
+		r.Bytes, r.Times = append(r.Bytes, bytes), append(r.Times, t)
+		if t.Seconds > callLimit {
+			break
+		}
+	}
+	return r, nil
+}
+
+// The exchanges that are measured, as graph names its operations.
+const (
+	kindAllReduce     = "all_reduce"
+	kindAllGather     = "all_gather"
+	kindReduceScatter = "reduce_scatter"
+	kindAllToAll      = "all_to_all"
+	kindRotate        = "rotate"
+	kindSend          = "send"
+)
+
+var kinds = []string{kindAllReduce, kindAllGather, kindReduceScatter, kindAllToAll, kindRotate, kindSend}
+
+// caller makes one exchange of a tensor of n elements: before a reduction, after
+// a gather, and otherwise what a rank has.
+func (s *stand) caller(ctx context.Context, g *comm.Group, l layout, kind string, m *messages, n int) func() error {
+	whole := m.a[:n]
+	lo, hi := comm.Shard(n, g.Size(), g.Rank())
+	part := m.b[:hi-lo]
+	switch kind {
+	case kindAllReduce:
+		return func() error { return g.AllReduce(ctx, kind, whole) }
+	case kindAllGather:
+		return func() error { return g.AllGather(ctx, kind, whole, part) }
+	case kindReduceScatter:
+		return func() error { return g.ReduceScatter(ctx, kind, part, whole) }
+	case kindAllToAll:
+		return func() error { return g.AllToAll(ctx, kind, m.b[:g.Size()*len(part)], whole) }
+	case kindRotate:
+		return func() error { return g.Rotate(ctx, kind, m.b[:n], whole, 1) }
+	}
+	return s.sender(ctx, l, whole)
+}
+
+// sender sends x to the other rank of a pair, which sends it back: one way alone
+// cannot be told from how the ranks' clocks differ.
+func (s *stand) sender(ctx context.Context, l layout, x []float32) func() error {
+	pair, place := l.group(s.member.Rank())
+	peer := pair[1-place]
+	return func() error {
+		s.sends++
+		tag := comm.Tag{Edge: 1, Step: s.sends, Name: kindSend}
+		send := func() error { return s.transport.Send(ctx, peer, tag, x) }
+		receive := func() error { return s.transport.Recv(ctx, peer, tag, x) }
+		first, then := send, receive
+		if place == 1 {
+			first, then = receive, send
+		}
+		if err := first(); err != nil {
+			return err
+		}
+		return then()
+	}
+}
+
+// messages are the tensors that are exchanged.
+type messages struct{ a, b []float32 }
+
+// newMessages makes tensors of the largest of sizes. Their elements stay zero,
+// so that no sum overflows; writing them brings the memory in.
+func newMessages(sizes []int64) *messages {
+	n := 0
+	if len(sizes) > 0 {
+		n = int(sizes[len(sizes)-1] / 4)
+	}
+	// A rank's part of an all-to-all may be one element larger than others.
+	m := &messages{kernel.Alloc(n), kernel.Alloc(n + 1024)}
+	clear(m.a)
+	clear(m.b)
+	return m
+}
+
+func (m *messages) free() {
+	kernel.Free(m.a)
+	kernel.Free(m.b)
+}

@@ -1,0 +1,43 @@
+package profile
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"runtime"
+
+	"github.com/galvani-ml/galvani/comm"
+	"github.com/galvani-ml/galvani/train/launch"
+)
+
+// run has worker processes measure.
+func run(ctx context.Context, o Options, s spec) (*found, error) {
+	job, err := launch.Start(ctx, launch.Options{
+		Kind: jobKind, NATS: o.NATS, Workers: o.Workers, Version: o.Version,
+		Advice: "use fewer --workers",
+	}, s)
+	if err != nil {
+		return nil, err
+	}
+	defer job.Close()
+	var f *found
+	handle := func(e comm.Event) (last bool, err error) {
+		switch e.Kind {
+		case eventProgress:
+			o.say("measuring", string(e.Data))
+			return false, nil
+		case eventFound:
+			return true, json.Unmarshal(e.Data, &f)
+		case eventDone:
+			return true, nil
+		}
+		return false, errors.New("unknown kind")
+	}
+	if err := job.Follow(ctx, handle, func() error { return context.Cause(ctx) }); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// threadsOf shares this machine's processors among workers.
+func threadsOf(workers int) int { return max(1, runtime.GOMAXPROCS(0)/workers) }

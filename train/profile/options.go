@@ -1,0 +1,61 @@
+package profile
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+)
+
+// Options say what to measure. The zero value measures two workers over an
+// embedded server, or takes what is cached of them.
+type Options struct {
+	Workers int           // worker processes on this machine; default 2
+	NATS    string        // URL of a server; empty to start one
+	Largest int64         // bytes of the largest exchange; default 16 MiB
+	Window  time.Duration // that each figure takes, about; default 60 ms
+	Fresh   bool          // measure even if there is a result
+	Cache   string        // directory for results; default galvani/profiles in the user's cache
+	Version string        // of this program; workers must be of the same
+	// Say tells a person how it goes: a word and a text. Nil is silent.
+	Say func(name, text string)
+}
+
+// Defaults.
+const (
+	DefaultWorkers = 2
+	DefaultLargest = 16 << 20
+	DefaultWindow  = 60 * time.Millisecond
+)
+
+func (o Options) say(name, text string) {
+	if o.Say != nil {
+		o.Say(name, text)
+	}
+}
+
+func (o Options) withDefaults() Options {
+	o.Workers = cmp.Or(o.Workers, DefaultWorkers)
+	o.Largest = cmp.Or(o.Largest, DefaultLargest)
+	o.Window = cmp.Or(o.Window, DefaultWindow)
+	return o
+}
+
+// maxLargest is what a tensor's size in elements may be at most, in bytes.
+const maxLargest = 1 << 30
+
+func (o Options) check() error {
+	switch {
+	case o.Workers < 1:
+		return fmt.Errorf("profile: --workers %d: must be at least 1", o.Workers)
+	case o.Largest < firstBytes || o.Largest > maxLargest:
+		return fmt.Errorf("profile: --largest %d bytes: must be 1KiB to 1GiB", o.Largest)
+	case o.Window < 0:
+		return fmt.Errorf("profile: --window %v: must not be negative", o.Window)
+	}
+	return nil
+}
+
+// spec is what the workers are to measure.
+func (o Options) spec() spec {
+	return spec{Threads: threadsOf(o.Workers), Sizes: sizesTo(o.Largest), Window: o.Window, Shapes: shapes, Stream: streamElements}
+}
