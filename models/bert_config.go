@@ -80,6 +80,9 @@ func (c *BERTConfig) Layers() int { return c.NumHiddenLayers }
 // Width is C.
 func (c *BERTConfig) Width() int { return c.HiddenSize }
 
+// Tied says that the head multiplies by the table of the embedding.
+func (c *BERTConfig) Tied() bool { return c.TieWordEmbeddings }
+
 func (c *BERTConfig) unknownKeys() map[string]string {
 	return c.source.strays(bertSchema, fieldsOf((*bertFields)(c)))
 }

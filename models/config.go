@@ -24,6 +24,8 @@ type Config interface {
 	Layers() int
 	// Width is C.
 	Width() int
+	// Tied says that the head multiplies by the table of the embedding.
+	Tied() bool
 
 	unknownKeys() map[string]string
 	resized(vocab, positions, blocks int) Config

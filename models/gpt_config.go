@@ -79,6 +79,9 @@ func (c *GPTConfig) Layers() int { return c.NLayer }
 // Width is C.
 func (c *GPTConfig) Width() int { return c.NEmbd }
 
+// Tied says that the head multiplies by the table of the embedding.
+func (c *GPTConfig) Tied() bool { return c.TieWordEmbeddings }
+
 // Inner is F, the width of the feed-forward layer.
 func (c *GPTConfig) Inner() int {
 	if c.NInner != nil {

@@ -25,7 +25,7 @@ func arrange(strategies []Strategy) (*arrangement, error) {
 		if n := s.Ranks(); n != borders[0] {
 			return nil, &RanksError{Layer: i, Ranks: n, Strategy: s, First: strategies[0]}
 		}
-		for _, below := range s.borders() {
+		for _, below := range s.Borders() {
 			if _, ok := owner[below]; !ok {
 				borders, owner[below] = append(borders, below), i
 			}
@@ -50,8 +50,9 @@ func arrange(strategies []Strategy) (*arrangement, error) {
 	return a, nil
 }
 
-// borders returns the number of ranks below each level of the tree.
-func (s Strategy) borders() []int {
+// Borders returns the number of ranks below each level of the tree, outermost
+// first.
+func (s Strategy) Borders() []int {
 	var borders []int
 	below := s.Ranks()
 	for _, l := range s.levels() {
@@ -89,7 +90,7 @@ func noCommonMesh(strategies []Strategy, layers, parts [2]int) error {
 // haveMesh reports whether two strategies of equally many ranks have a common
 // mesh.
 func haveMesh(a, b Strategy) bool {
-	borders := append(a.borders(), b.borders()...)
+	borders := append(a.Borders(), b.Borders()...)
 	slices.Sort(borders)
 	for i := 1; i < len(borders); i++ {
 		if borders[i]%borders[i-1] != 0 {

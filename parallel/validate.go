@@ -34,6 +34,17 @@ func (p *Plan) Validate(f Facts, workers, batch int) error {
 	return nil
 }
 
+// Admit checks that a strategy splits every layer of the model evenly. Its errors
+// are a *DegreeError.
+func (f Facts) Admit(s Strategy) error {
+	for layer := range f.Layers {
+		if err := f.checkDegrees(layer, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // checkDegrees checks that what a strategy splits of a layer divides. The inner
 // width and the vocabulary need not: then the tensor-parallel ranks share the
 // sequence there.

@@ -17,6 +17,9 @@ type Work struct {
 	Params int64
 	// Activation is what the forward pass leaves to the backward pass, in bytes.
 	Activation int64
+	// Measured holds the seconds that the computation takes, where they were
+	// measured; else they follow from Ops.
+	Measured *Seconds
 	// Peak is the most that is alive beside that while the layer's own passes
 	// run, in bytes: recomputed activations, gathered parameters, scratch.
 	Peak int64
@@ -45,4 +48,10 @@ type Exchange struct {
 	// Beside is set where the computation need not wait for it: parameters that
 	// are gathered a layer ahead, and sums of gradients.
 	Beside bool `json:"beside,omitempty"`
+}
+
+// Seconds is what the computation of a micro-batch takes, exchanges left out.
+type Seconds struct {
+	Forward  float64 `json:"forward"`
+	Backward float64 `json:"backward"` // with what is computed again
 }

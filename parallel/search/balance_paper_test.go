@@ -17,7 +17,7 @@ func TestPaperSlowestStage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, partition := range partitions(p.blocks(), p.Stages) {
+		for _, partition := range partitions(p.blocks(), p.Stages, 1e6) {
 			x, err := s.Solve(partition)
 			if err == nil && x.Time < float64(p.Micro)*x.slowest()*(1-1e-12) {
 				t.Fatalf("seed %d: %v scores %v, %d times its slowest stage is %v", seed, partition, x.Time, p.Micro, float64(p.Micro)*x.slowest())

@@ -88,104 +88,6 @@ func runs(r *rand.Rand) *Problem {
 	return p
 }
 
-// partitions lists all ways to divide blocks among stages.
-func partitions(blocks, stages int) [][]int {
-	if stages == 1 {
-		return [][]int{{blocks}}
-	}
-	var all [][]int
-	for n := 1; n <= blocks-stages+1; n++ {
-		for _, rest := range partitions(blocks-n, stages-1) {
-			all = append(all, append([]int{n}, rest...))
-		}
-	}
-	return all
-}
-
-// choices calls visit with every choice of strategies.
-func choices(layers []*Layer, visit func([]int)) {
-	choice := make([]int, len(layers))
-	var fill func(int)
-	fill = func(l int) {
-		if l == len(layers) {
-			visit(choice)
-			return
-		}
-		for s := range layers[l].Costs {
-			choice[l] = s
-			fill(l + 1)
-		}
-	}
-	fill(0)
-}
-
-// fits says that a stage fits, with the memory of every layer rounded to the
-// grid.
-func fits(p *Problem, stage, first int, choice []int) bool {
-	return gridMemory(p, stage, first, choice) <= p.budget(stage)/p.grid()*p.grid()
-}
-
-// gridMemory is Memory with everything rounded to the grid.
-func gridMemory(p *Problem, stage, first int, choice []int) int64 {
-	g := p.grid()
-	up := func(b int64) int64 { return (b + g - 1) / g * g }
-	q := int64(p.Inflight(stage))
-	x := p.extra(stage)
-	var worst int64
-	for at := range choice { // during the backward pass of layer at
-		sum := up(x.States + q*x.Activation)
-		for l, s := range choice {
-			c := p.Layers[first+l].Costs[s]
-			sum += up(c.States + q*c.Activation)
-			if l > at {
-				sum -= c.Activation / g * g
-			}
-			if l == at {
-				sum += up(c.Peak)
-			}
-		}
-		worst = max(worst, sum)
-	}
-	return worst
-}
-
-// brute returns the least time of a partition, infinite where nothing fits, and
-// the least shortfall.
-func brute(p *Problem, partition []int) (least float64, lacks int64) {
-	fronts := make([][]Point, p.Stages)
-	block := 0
-	lacks = math.MinInt64
-	for stage, n := range partition {
-		first, count := p.layersOf(stage, block, n)
-		short := int64(math.MaxInt64)
-		choices(p.Layers[first:first+count], func(choice []int) {
-			short = min(short, gridMemory(p, stage, first, choice)-p.budget(stage)/p.grid()*p.grid())
-			if fits(p, stage, first, choice) {
-				time, sync := p.Times(stage, first, choice)
-				if !slices.ContainsFunc(fronts[stage], func(q Point) bool { return q.Time <= time && q.Sync <= sync }) {
-					fronts[stage] = append(fronts[stage], Point{Time: time, Sync: sync})
-				}
-			}
-		})
-		lacks = max(lacks, short)
-		block += n
-	}
-	least = math.Inf(1)
-	stages := make([]Point, p.Stages)
-	var fill func(int)
-	fill = func(i int) {
-		if i == p.Stages {
-			least = min(least, p.Score(stages))
-			return
-		}
-		for _, stages[i] = range fronts[i] {
-			fill(i + 1)
-		}
-	}
-	fill(0)
-	return least, lacks
-}
-
 func near(a, b float64) bool { return a == b || math.Abs(a-b) <= 1e-9*math.Abs(b) }
 
 // TestBruteForce compares fixed partitions and the search over partitions with
@@ -203,12 +105,15 @@ func TestBruteForce(t *testing.T) {
 			t.Fatal(seed, err)
 		}
 		least, lacks := math.Inf(1), int64(math.MaxInt64)
-		for _, partition := range partitions(p.blocks(), p.Stages) {
-			want, lack := brute(p, partition)
+		for _, partition := range partitions(p.blocks(), p.Stages, 1e6) {
+			want, lack := p.brute(partition)
 			checkSolution(t, seed, s, want, lack, func() (*Solution, error) { return s.Solve(partition) })
 			least, lacks = min(least, want), min(lacks, lack)
 		}
 		checkSolution(t, seed, s, least, lacks, s.Exact)
+		if all, _, ok := p.Brute(1e9); !ok || all != least {
+			t.Fatalf("seed %d: all partitions together have %v, %v, want %v", seed, all, ok, least)
+		}
 		if bound := s.Bound(); bound > least*(1+1e-9) {
 			t.Fatalf("seed %d: bound %v over the best, %v", seed, bound, least)
 		}

@@ -176,6 +176,9 @@ func (p *Problem) Score(stages []Point) float64 {
 // waiting returns what the micro-batches after the first add to a step whose
 // stages take so much in sum and at most.
 func (p *Problem) waiting(sum, slowest float64) float64 {
+	if math.IsInf(sum, 1) {
+		return sum // nothing fits, and 0 times that is nothing
+	}
 	return max(float64(p.Micro-1)*slowest, (p.Shared*float64(p.Micro)-1)*sum)
 }
 

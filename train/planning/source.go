@@ -1,0 +1,58 @@
+package planning
+
+import (
+	"github.com/galvani-ml/galvani/parallel"
+	"github.com/galvani-ml/galvani/parallel/cost"
+	"github.com/galvani-ml/galvani/parallel/planner"
+	"github.com/galvani-ml/galvani/train/profile"
+	"github.com/galvani-ml/galvani/train/program"
+)
+
+// source reads works off compiled programs.
+type source struct {
+	table   *program.Table
+	times   *profile.Layers
+	request *Request
+}
+
+// Work returns a layer's.
+func (s *source) Work(kind int, strategy parallel.Strategy, stages, rows int) (*planner.Work, error) {
+	works, err := s.table.Works(strategy, stages, rows)
+	if err != nil {
+		return nil, err
+	}
+	w := &planner.Work{Whole: s.whole(rows)}
+	w.Border = w.Whole / int64(ways(strategy))
+	switch kind {
+	case kindEmbedding:
+		w.Work = works.Embedding
+	case kindHead:
+		w.Work = works.Head
+	default:
+		w.Work = works.Block
+		w.States += works.PerBlock
+	}
+	if s.times == nil {
+		return w, nil
+	}
+	at, err := s.times.At(strategy, rows/strategy.Degree(parallel.RoleDP))
+	if err != nil {
+		return nil, err
+	}
+	w.Measured = map[int]*cost.Seconds{kindEmbedding: &at.Embedding, kindBlock: &at.Block, kindHead: &at.Head}[kind]
+	return w, nil
+}
+
+// whole is the activations between two layers, in bytes.
+func (s *source) whole(rows int) int64 {
+	return int64(rows) * int64(s.request.Program.Seq) * int64(s.request.Program.Model.Width()) * 4
+}
+
+// ways is how many parts a strategy splits activations between layers into.
+func ways(s parallel.Strategy) int {
+	n := s.Degree(parallel.RoleDP) * s.Degree(parallel.RoleCP) * s.Degree(parallel.RoleSP)
+	if s.SequenceParallel {
+		n *= s.Degree(parallel.RoleTP)
+	}
+	return n
+}
