@@ -37,6 +37,7 @@ type Config struct {
 
 	Workers     int         `yaml:"workers,omitempty" group:"Parallelism" placeholder:"N" help:"Worker processes. Default: what the plan needs, 2 with --plan auto."`
 	Plan        string      `yaml:"plan" default:"auto" group:"Parallelism" placeholder:"PLAN" help:"auto, a plan's JSON file, or its text, as 'pp=2 dp=2 micro=4 schedule=1f1b'. Default: ${default}."`
+	Cluster     string      `yaml:"cluster,omitempty" group:"Parallelism" placeholder:"NAME" help:"Machines that --plan auto plans for: here, which is this machine, measured once and kept; a preset: ${clusters}; or a file, as galvani profile --out writes. Default: here."`
 	Memory      Size        `yaml:"memory,omitempty" group:"Parallelism" placeholder:"SIZE" help:"Memory a worker may use, as 200MiB. A plan that needs more is refused. Default: no limit."`
 	Precision   string      `yaml:"precision" default:"fp32" enum:"fp32,bf16" group:"Parallelism" help:"Products by parameters: ${enum}. bf16 rounds what is multiplied, stores in bf16 what is only multiplied, and adds up in fp32; all else stays in fp32."`
 	DisablePass []exec.Pass `yaml:"disable-pass,omitempty" group:"Parallelism" placeholder:"PASS" help:"Passes of the compiler to leave out, of ${passes}. None changes a result's bits."`

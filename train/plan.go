@@ -11,6 +11,7 @@ import (
 	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/parallel"
+	"github.com/galvani-ml/galvani/train/planning"
 	"github.com/galvani-ml/galvani/train/program"
 )
 
@@ -26,6 +27,7 @@ type PlanOptions struct {
 	Dropout     float64     `default:"0" help:"Dropout of embeddings and residual branches."`
 	Workers     int         `placeholder:"N" help:"Worker processes. Default: what the plan needs, 2 with auto."`
 	Memory      Size        `placeholder:"SIZE" help:"Memory a worker may use, as 200MiB. Default: no limit."`
+	Cluster     string      `placeholder:"NAME" help:"Machines: here, which is this machine, measured once and kept; a preset: ${clusters}; or a file, as galvani profile --out writes."`
 	Precision   string      `default:"fp32" enum:"fp32,bf16" help:"Products by parameters: ${enum}."`
 	DisablePass []exec.Pass `placeholder:"PASS" help:"Passes of the compiler to leave out, of ${passes}."`
 	EnablePass  []exec.Pass `placeholder:"PASS" help:"Passes to do besides the usual ones."`
@@ -35,7 +37,7 @@ type PlanOptions struct {
 func (o PlanOptions) config(plan string) Config {
 	return Config{
 		Model: o.Model, Init: o.Init, Vocab: o.Vocab, Batch: o.Batch, MicroBatch: o.MicroBatch, Seq: o.Seq, Dropout: o.Dropout,
-		Workers: o.Workers, Memory: o.Memory, Precision: o.Precision, DisablePass: o.DisablePass, EnablePass: o.EnablePass, Plan: plan,
+		Workers: o.Workers, Cluster: o.Cluster, Memory: o.Memory, Precision: o.Precision, DisablePass: o.DisablePass, EnablePass: o.EnablePass, Plan: plan,
 	}
 }
 
@@ -64,17 +66,23 @@ type compiledPlan struct {
 	stages []*stagePlan
 }
 
-// compilePlan validates a plan, "auto", a file or its text, and compiles every
-// stage, without allocating anything.
-func compilePlan(ctx context.Context, plan string, o PlanOptions) (*compiledPlan, error) {
+// open finds the model, of the size that training would give it.
+func (o PlanOptions) open(ctx context.Context, plan string, out Output) (*setup, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	s := &setup{config: o.config(plan), weights: o.Init}
+	s := &setup{config: o.config(plan), weights: o.Init, version: out.Version, say: newProgress(out.Progress, 0, 1).fact}
 	if err := s.openModel(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.sizePreset(); err != nil {
+	return s, s.sizePreset()
+}
+
+// compilePlan validates a plan, "auto", a file or its text, and compiles every
+// stage, without allocating anything.
+func compilePlan(ctx context.Context, plan string, o PlanOptions, out Output) (*compiledPlan, error) {
+	s, err := o.open(ctx, plan, out)
+	if err != nil {
 		return nil, err
 	}
 	if err := s.choosePlan(ctx); err != nil {
@@ -84,7 +92,7 @@ func compilePlan(ctx context.Context, plan string, o PlanOptions) (*compiledPlan
 	if err != nil {
 		return nil, err
 	}
-	c := &compiledPlan{setup: s, spec: &Spec{Config: s.config, Model: text, Plan: s.plan, Threads: threadsOf(s.config.Workers)}}
+	c := &compiledPlan{setup: s, spec: &Spec{Config: s.config, Model: text, Plan: s.plan, Threads: planning.Threads(s.config.Workers)}}
 	if c.facts, err = s.facts(); err != nil {
 		return nil, err
 	}
@@ -112,18 +120,18 @@ func (s *setup) sizePreset() (err error) {
 
 // ExplainPlan says what every layer and stage does under a plan, in words and
 // numbers. It explains plans that exceed the budget, too.
-func ExplainPlan(ctx context.Context, plan string, o PlanOptions, w io.Writer, asJSON bool) error {
-	c, err := compilePlan(ctx, plan, o)
+func ExplainPlan(ctx context.Context, plan string, o PlanOptions, out Output) error {
+	c, err := compilePlan(ctx, plan, o, out)
 	if err != nil {
 		return err
 	}
-	return explain(c.setup, c.spec, c.stages, c.facts).write(w, asJSON)
+	return explain(c.setup, c.spec, c.stages, c.facts).write(out.Result, out.JSON)
 }
 
 // CheckPlan validates a plan, compiles every stage of it, and holds it to the
 // budget. Where that is exceeded the error is a *BudgetError.
-func CheckPlan(ctx context.Context, plan string, o PlanOptions, w io.Writer, asJSON bool) error {
-	c, err := compilePlan(ctx, plan, o)
+func CheckPlan(ctx context.Context, plan string, o PlanOptions, out Output) error {
+	c, err := compilePlan(ctx, plan, o, out)
 	if err != nil {
 		return err
 	}
@@ -131,8 +139,8 @@ func CheckPlan(ctx context.Context, plan string, o PlanOptions, w io.Writer, asJ
 		return err
 	}
 	most := largest(plannedStages(c.stages))
-	if asJSON {
-		return json.NewEncoder(w).Encode(struct {
+	if out.JSON {
+		return json.NewEncoder(out.Result).Encode(struct {
 			Plan    *parallel.Plan  `json:"plan"`
 			Text    string          `json:"text"`
 			Workers int             `json:"workers"`
@@ -140,26 +148,26 @@ func CheckPlan(ctx context.Context, plan string, o PlanOptions, w io.Writer, asJ
 			Planned program.Planned `json:"planned"`
 		}{c.spec.Plan, c.spec.Plan.String(), c.spec.Config.Workers, most.Total(), most})
 	}
-	fmt.Fprintf(w, "ok  %s\n    %s of %s; a worker needs %v\n", c.spec.Plan, plural(c.spec.Plan.PP, "stage", "stages"),
+	fmt.Fprintf(out.Result, "ok  %s\n    %s of %s; a worker needs %v\n", c.spec.Plan, plural(c.spec.Plan.PP, "stage", "stages"),
 		plural(c.spec.Config.Workers/c.spec.Plan.PP, "worker", "workers"), most)
 	return nil
 }
 
 // DiffPlans shows in what two plans differ: the plan, the layers, what the
 // layers send, and the memory of each stage.
-func DiffPlans(ctx context.Context, a, b string, o PlanOptions, w io.Writer, asJSON bool) error {
+func DiffPlans(ctx context.Context, a, b string, o PlanOptions, out Output) error {
 	var both [2]*Explanation
 	for i, plan := range []string{a, b} {
-		c, err := compilePlan(ctx, plan, o)
+		c, err := compilePlan(ctx, plan, o, out)
 		if err != nil {
 			return fmt.Errorf("plan %q: %w", plan, err)
 		}
 		both[i] = explain(c.setup, c.spec, c.stages, c.facts)
 	}
-	if asJSON {
-		return json.NewEncoder(w).Encode(map[string]*Explanation{"a": both[0], "b": both[1]})
+	if out.JSON {
+		return json.NewEncoder(out.Result).Encode(map[string]*Explanation{"a": both[0], "b": both[1]})
 	}
-	diff(w, both[0], both[1])
+	diff(out.Result, both[0], both[1])
 	return nil
 }
 

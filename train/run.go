@@ -8,10 +8,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"github.com/galvani-ml/galvani/models"
+	"github.com/galvani-ml/galvani/train/planning"
 	"github.com/galvani-ml/galvani/train/program"
 	"github.com/galvani-ml/galvani/train/sampling"
 )
@@ -73,7 +73,7 @@ func (m *Memory) measured(stage int, bytes int64) {
 func Run(ctx context.Context, c Config, o Output) error {
 	started := time.Now()
 	p := newProgress(o.Progress, 0, c.Steps)
-	s, err := newSetup(ctx, c, p.fact)
+	s, err := newSetup(ctx, c, o.Version, p.fact)
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (s *setup) spec() (*Spec, error) {
 	}
 	spec := &Spec{
 		Config: c, Model: text, Plan: s.plan, Data: s.options, Weights: s.weights, Out: c.Out,
-		Threads: threadsOf(c.Workers),
+		Threads: planning.Threads(c.Workers),
 	}
 	for _, path := range []*string{&spec.Out, &spec.Weights, &spec.Data.Source, &spec.Data.Labels} {
 		if *path == "" {
@@ -142,8 +142,8 @@ func (s *setup) spec() (*Spec, error) {
 	return spec, nil
 }
 
-// threadsOf shares this machine's processors among workers.
-func threadsOf(workers int) int { return max(1, runtime.GOMAXPROCS(0)/workers) }
+// planName is the file of a run's plan.
+const planName = "plan.json"
 
 // openRun makes the run's directory, with what reproduces it.
 func (s *setup) openRun(spec *Spec) error {
@@ -169,7 +169,7 @@ func (s *setup) openRun(spec *Spec) error {
 	}
 	return errors.Join(
 		os.WriteFile(filepath.Join(out, ConfigName), text, 0o666),
-		os.WriteFile(filepath.Join(out, "plan.json"), append(plan, '\n'), 0o666),
+		os.WriteFile(filepath.Join(out, planName), append(plan, '\n'), 0o666),
 	)
 }
 

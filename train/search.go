@@ -92,10 +92,10 @@ func (s *setup) request(strategies []string, batches ...int) (planning.Request, 
 
 // describeCluster finds the machines that a plan is for: this one, measured, a
 // preset, or a file's.
-func (s *setup) describeCluster(ctx context.Context, r *planning.Request, fresh bool) (err error) {
+func (s *setup) describeCluster(ctx context.Context, r *planning.Request, fresh bool, others ...parallel.Strategy) (err error) {
 	name := cmp.Or(s.config.Cluster, Here)
 	if name == Here {
-		return s.measureHere(ctx, r, fresh)
+		return s.measureHere(ctx, r, fresh, others)
 	}
 	if r.Cluster, err = readCluster(name); err != nil {
 		return fmt.Errorf("--cluster: %w", err)
@@ -124,13 +124,13 @@ func readCluster(name string) (*cluster.Cluster, error) {
 
 // measureHere measures this machine and the layers of the model, or takes what
 // was measured before.
-func (s *setup) measureHere(ctx context.Context, r *planning.Request, fresh bool) error {
+func (s *setup) measureHere(ctx context.Context, r *planning.Request, fresh bool, others []parallel.Strategy) error {
 	hardware, err := profile.Hardware(ctx, profile.Options{Workers: r.Workers, NATS: s.config.NATS, Fresh: fresh, Version: s.version, Say: s.sayOnce("profile", "measuring this machine, once")})
 	if err != nil {
 		return err
 	}
 	r.Cluster = hardware.Cluster
-	o, err := r.Layers()
+	o, err := r.Layers(others...)
 	if err != nil {
 		return err
 	}
@@ -216,7 +216,7 @@ func SearchPlan(ctx context.Context, o SearchOptions, out Output) error {
 		return err
 	}
 	report.WithOthers(found.Choice)
-	if err := errors.Join(s.writePlan(found, o.Out), drawStages(found.WriteSVG, o.SVG)); err != nil {
+	if err := errors.Join(s.writePlan(found, o.Out), writeFile(found.WriteSVG, o.SVG)); err != nil {
 		return err
 	}
 	if out.JSON {
@@ -251,28 +251,25 @@ func (o SearchOptions) prepare(ctx context.Context, out Output) (*setup, plannin
 
 // writePlan writes the plan found, if it is to be kept.
 func (s *setup) writePlan(found *planning.Found, path string) error {
-	if path == "" {
-		return nil
-	}
 	plan := *found.Plan
 	plan.Provenance = parallel.Provenance{Model: cmp.Or(s.config.Init, s.config.Model), Profile: s.config.Cluster, Planner: "galvani " + s.version}
 	text, err := json.MarshalIndent(&plan, "", "  ")
 	if err != nil {
 		return err
 	}
-	return atomicfile.WriteStream(path, func(w io.Writer) error {
+	return writeFile(func(w io.Writer) error {
 		_, err := w.Write(append(text, '\n'))
 		return err
-	})
+	}, path)
 }
 
-// drawStages writes a picture, if it is asked for.
-func drawStages(draw func(io.Writer) error, path string) error {
+// writeFile writes a file whole or not at all, if it has a name.
+func writeFile(fill func(io.Writer) error, path string) error {
 	if path == "" {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return err
 	}
-	return atomicfile.WriteStream(path, draw)
+	return atomicfile.WriteStream(path, fill)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/models/hf"
 	"github.com/galvani-ml/galvani/parallel"
+	"github.com/galvani-ml/galvani/train/planning"
 )
 
 // setup is what a run needs before any worker starts.
@@ -26,17 +27,20 @@ type setup struct {
 	entropy   float64      // of the training tokens as unigrams, in nats
 	options   data.Options // for workers
 	plan      *parallel.Plan
-	reasons   []string  // why this plan; none where the user gave it
-	manifest  *Manifest // of the checkpoint to resume from, nil to start anew
-	weights   string    // directory of the first parameters; empty to draw them
+	reasons   []string        // why this plan; none where the user gave it
+	found     *planning.Found // by --plan auto; nil where the user gave one
+	version   string          // of this program
+	profiles  []string        // files with what was measured of this machine
+	manifest  *Manifest       // of the checkpoint to resume from, nil to start anew
+	weights   string          // directory of the first parameters; empty to draw them
 }
 
 // newSetup prepares a run. say tells the user what takes long.
-func newSetup(ctx context.Context, c Config, say func(name, format string, args ...any)) (_ *setup, err error) {
+func newSetup(ctx context.Context, c Config, version string, say func(name, format string, args ...any)) (_ *setup, err error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	s := &setup{config: c, weights: c.Init, say: say}
+	s := &setup{config: c, weights: c.Init, version: version, say: say}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -51,7 +55,7 @@ func newSetup(ctx context.Context, c Config, say func(name, format string, args 
 		}
 	}
 	for _, prepare := range []func(context.Context) error{
-		s.openModel, s.choosePlan, s.checkRecord, s.openTokenizer, s.sizeModel, s.openData,
+		s.openModel, s.takePlan, s.openTokenizer, s.sizeModel, s.findPlan, s.checkRecord, s.openData,
 	} {
 		if err := prepare(ctx); err != nil {
 			return nil, err
@@ -213,24 +217,55 @@ func dataOptions(m models.Config, t tokenizer.Tokenizer, source, labels string) 
 	return o, nil
 }
 
-// choosePlan reads the plan, or makes one for the workers.
-func (s *setup) choosePlan(context.Context) (err error) {
+// planAuto is the plan that is searched for.
+const planAuto = "auto"
+
+// takePlan reads the plan that the user gives, or that a run to be continued has,
+// and checks it.
+func (s *setup) takePlan(context.Context) (err error) {
+	c := &s.config
+	switch {
+	case c.Plan != planAuto:
+		if s.plan, err = readPlan(c.Plan); err != nil {
+			return fmt.Errorf("--plan: %w", err)
+		}
+	case c.Resume:
+		plan, err := readPlan(filepath.Join(c.Out, planName))
+		if err != nil || c.Workers > 0 && c.Workers != plan.Mesh().Size() {
+			return nil // another is searched for
+		}
+		s.plan = plan
+	default:
+		return nil
+	}
+	return s.checkPlan()
+}
+
+// findPlan searches for a plan where there is none yet.
+func (s *setup) findPlan(ctx context.Context) error {
+	if s.plan != nil {
+		return nil
+	}
+	if err := s.autoPlan(ctx); err != nil {
+		return err
+	}
+	return s.checkPlan()
+}
+
+// choosePlan takes the plan or searches for one, for a model whose size is known.
+func (s *setup) choosePlan(ctx context.Context) error {
+	if err := s.takePlan(ctx); err != nil {
+		return err
+	}
+	return s.findPlan(ctx)
+}
+
+// checkPlan checks that the plan fits the model, the workers and the batch.
+func (s *setup) checkPlan() error {
 	c := &s.config
 	facts, err := s.facts()
 	if err != nil {
 		return err
-	}
-	if c.Plan == "auto" {
-		if c.Workers == 0 {
-			c.Workers = min(2, c.Batch*facts.Blocks)
-		}
-		choice, err := parallel.Auto(facts, c.Workers, c.Batch)
-		if err != nil {
-			return fmt.Errorf("--plan auto: %w", err)
-		}
-		s.plan, s.reasons = choice.Plan, choice.Reasons
-	} else if s.plan, err = readPlan(c.Plan); err != nil {
-		return fmt.Errorf("--plan: %w", err)
 	}
 	if c.Workers == 0 {
 		c.Workers = s.plan.Mesh().Size()
@@ -265,7 +300,7 @@ func (s *setup) splitRows() error {
 		return fmt.Errorf("--micro-batch %d: with dp=%d a step is of multiples of %d sequences, --batch is %d", c.MicroBatch, ways, rows, c.Batch)
 	}
 	micro := c.Batch / rows
-	if s.plan.Micro != 1 && s.plan.Micro != micro && c.Plan != "auto" {
+	if s.plan.Micro != 1 && s.plan.Micro != micro && c.Plan != planAuto {
 		return fmt.Errorf("--micro-batch %d: makes %d micro-batches, the plan says micro=%d; give one of the two", c.MicroBatch, micro, s.plan.Micro)
 	}
 	s.plan.Micro = micro

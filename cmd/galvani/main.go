@@ -16,6 +16,7 @@ import (
 	"github.com/galvani-ml/galvani/bench"
 	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/models"
+	"github.com/galvani-ml/galvani/parallel/cluster"
 	"github.com/galvani-ml/galvani/train"
 )
 
@@ -32,7 +33,8 @@ type cli struct {
 	Generate generateCmd `cmd:"" help:"Text from a model."`
 	Convert  convertCmd  `cmd:"" help:"Hugging Face directory from a checkpoint, and back, with a check of the logits."`
 	Replay   replayCmd   `cmd:"" help:"One recorded step of one worker, run alone in this process, and its bits compared with those recorded."`
-	Plan     planCmd     `cmd:"" help:"What a plan does, whether it fits, and in what two plans differ."`
+	Plan     planCmd     `cmd:"" help:"Finds plans, says what they do and why, whether they fit, and in what two differ."`
+	Simulate simulateCmd `cmd:"" help:"A step of a plan on a described cluster, played event by event: where its time and memory go, and a timeline."`
 	Bench    benchCmd    `cmd:"" help:"Benchmarks."`
 	Doctor   doctorCmd   `cmd:"" help:"What this machine has and lacks."`
 	Worker   workerCmd   `cmd:"" hidden:"" help:"One worker of a job; started by train."`
@@ -89,7 +91,7 @@ func newParser(c *cli, out, errs io.Writer) (*kong.Kong, error) {
 		kong.Resolvers(configResolver{}),
 		kong.Vars{
 			"version": version(), "presets": strings.Join(models.Presets(), ", "), "workloads": strings.Join(bench.Workloads(), ", "),
-			"passes": exec.PassNames(),
+			"passes": exec.PassNames(), "clusters": strings.Join(cluster.Presets(), ", "), "strategies": train.StrategyNames(),
 		},
 	)
 }

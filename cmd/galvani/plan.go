@@ -8,9 +8,26 @@ import (
 
 // planCmd is `galvani plan`.
 type planCmd struct {
-	Explain planExplainCmd `cmd:"" help:"What each layer, stage and worker does under a plan: strategies, neighbours, bytes sent, schedule, memory by class."`
-	Check   planCheckCmd   `cmd:"" help:"Whether a plan fits the model, the batch, the workers and --memory. Compiles every stage; exits with 1 and the reason where not."`
-	Diff    planDiffCmd    `cmd:"" help:"In what two plans differ: strategies by layer, bytes sent, memory by class."`
+	Search  planSearchCmd  `cmd:"" help:"The fastest plan that fits, and why: Galvatron-BMW's search over data, ZeRO, tensor and pipeline parallelism and checkpointing, mixed per layer."`
+	Explain planExplainCmd `cmd:"" help:"What each layer, stage and worker does under a plan: strategies, neighbours, bytes sent, schedule, memory by class; with --cluster also time, and why another strategy would be slower."`
+	Check   planCheckCmd   `cmd:"" help:"Whether a plan fits the model, the batch, the workers and --memory. Compiles every stage; exits with 1 and the reason where not. With --cluster it also holds the plan against every other of its kind, where these are few enough to try."`
+	Diff    planDiffCmd    `cmd:"" help:"In what two plans differ: strategies by layer, bytes sent, memory by class; with --cluster also time."`
+}
+
+// output is where results and progress of a plan go.
+func (s *streams) output(json bool) train.Output {
+	return train.Output{Result: s.out, Progress: s.errs, JSON: json, Version: version()}
+}
+
+// planSearchCmd is `galvani plan search`.
+type planSearchCmd struct {
+	train.SearchOptions
+	JSON bool `help:"Print one JSON object."`
+}
+
+// Run searches.
+func (c *planSearchCmd) Run(ctx context.Context, s *streams) error {
+	return train.SearchPlan(ctx, c.SearchOptions, s.output(c.JSON))
 }
 
 // planExplainCmd is `galvani plan explain`.
@@ -22,7 +39,7 @@ type planExplainCmd struct {
 
 // Run explains.
 func (c *planExplainCmd) Run(ctx context.Context, s *streams) error {
-	return train.ExplainPlan(ctx, c.Plan, c.PlanOptions, s.out, c.JSON)
+	return train.ExplainPlan(ctx, c.Plan, c.PlanOptions, s.output(c.JSON))
 }
 
 // planCheckCmd is `galvani plan check`.
@@ -34,7 +51,7 @@ type planCheckCmd struct {
 
 // Run checks.
 func (c *planCheckCmd) Run(ctx context.Context, s *streams) error {
-	return train.CheckPlan(ctx, c.Plan, c.PlanOptions, s.out, c.JSON)
+	return train.CheckPlan(ctx, c.Plan, c.PlanOptions, s.output(c.JSON))
 }
 
 // planDiffCmd is `galvani plan diff`.
@@ -47,5 +64,18 @@ type planDiffCmd struct {
 
 // Run compares.
 func (c *planDiffCmd) Run(ctx context.Context, s *streams) error {
-	return train.DiffPlans(ctx, c.A, c.B, c.PlanOptions, s.out, c.JSON)
+	return train.DiffPlans(ctx, c.A, c.B, c.PlanOptions, s.output(c.JSON))
+}
+
+// simulateCmd is `galvani simulate`.
+type simulateCmd struct {
+	Plan string `arg:"" help:"auto, a plan's JSON file, or its text, as 'pp=2 dp=2 micro=4'."`
+	train.PlanOptions
+	Trace string `placeholder:"FILE" help:"Write every event as a trace for Chrome and Perfetto (ui.perfetto.dev)."`
+	JSON  bool   `help:"Print one JSON object."`
+}
+
+// Run plays.
+func (c *simulateCmd) Run(ctx context.Context, s *streams) error {
+	return train.SimulatePlan(ctx, c.Plan, c.PlanOptions, c.Trace, s.output(c.JSON))
 }

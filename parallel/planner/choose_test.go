@@ -11,6 +11,7 @@ import (
 
 	"github.com/galvani-ml/galvani/parallel"
 	"github.com/galvani-ml/galvani/parallel/cluster"
+	"github.com/galvani-ml/galvani/parallel/simulate"
 )
 
 func testCluster() *cluster.Cluster {
@@ -167,7 +168,7 @@ func TestCertify(t *testing.T) {
 // TestReport reads the report of a choice.
 func TestReport(t *testing.T) {
 	x := synthetic{width: 1024, sequence: 512, vocabulary: 8192, heads: 16, blocks: 6}
-	o := x.options(8, 600<<20, 16)
+	o := x.options(8, 2<<30, 16)
 	c, err := Choose(o)
 	if err != nil {
 		t.Fatal(err)
@@ -190,4 +191,32 @@ func TestReport(t *testing.T) {
 	if !strings.HasPrefix(svg.String(), "<svg") || strings.Contains(svg.String(), "%!") {
 		t.Error(svg.String())
 	}
+}
+
+// TestPlay plays choices and holds the simulator's step against the formula's,
+// and its memory.
+func TestPlay(t *testing.T) {
+	var worst, sum, n float64
+	rapid.Check(t, func(t *rapid.T) {
+		o := draw(t)
+		c, err := Choose(o)
+		if err != nil {
+			t.Skip()
+		}
+		played, err := simulate.Measure(o.Job(c.Evaluation))
+		if err != nil {
+			t.Fatal(err)
+		}
+		off := played.Step/c.Step - 1
+		worst, sum, n = max(worst, math.Abs(off)), sum+math.Abs(off), n+1
+		if math.Abs(off) > 0.3 {
+			t.Fatalf("%v: played %v, by the formula %v", c.Plan, played.Step, c.Step)
+		}
+		for i, s := range played.Stages {
+			if s.Memory > c.Stages[i].Memory {
+				t.Fatalf("%v: stage %d held %d, %d were counted", c.Plan, i, s.Memory, c.Stages[i].Memory)
+			}
+		}
+	})
+	t.Logf("mean difference %.2f%%, at most %.2f%%", 100*sum/n, 100*worst)
 }

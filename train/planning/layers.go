@@ -14,8 +14,9 @@ import (
 const mostTokens = 4096
 
 // Layers says what to measure of the model's layers for the request: every way to
-// split them that a strategy of the space has, for few, more and many sequences.
-func (r *Request) Layers() (profile.LayerOptions, error) {
+// split them that a strategy of the space has, or one of the others given, for
+// few, more and many sequences.
+func (r *Request) Layers(others ...parallel.Strategy) (profile.LayerOptions, error) {
 	model, err := models.Build(r.Program.Model, models.Options{Batch: 1, Seq: r.Program.Seq, Train: true})
 	if err != nil {
 		return profile.LayerOptions{}, err
@@ -31,6 +32,11 @@ func (r *Request) Layers() (profile.LayerOptions, error) {
 			if shape := profile.Shape(s); facts.Admit(s) == nil && !slices.Contains(o.Shapes, shape) {
 				o.Shapes = append(o.Shapes, shape)
 			}
+		}
+	}
+	for _, s := range others {
+		if shape := profile.Shape(s); !slices.Contains(o.Shapes, shape) {
+			o.Shapes = append(o.Shapes, shape)
 		}
 	}
 	most := max(1, min(slices.Max(r.Batches), mostTokens/r.Program.Seq))

@@ -40,12 +40,16 @@ type LayerOptions struct {
 // Layers is what the computation of a model's layers takes on this machine.
 type Layers struct {
 	Schema   string        `json:"schema"`
-	Measured string        `json:"measured"` // when, RFC 3339
+	Measured string        `json:"measured"` // when last, RFC 3339
 	On       string        `json:"on"`
 	Seconds  float64       `json:"seconds"` // that measuring took
 	Update   float64       `json:"update_seconds_per_element"`
 	Shapes   []LayerShapes `json:"shapes"`
 }
+
+// layersRevision is that of how layers are measured. Results of another are
+// measured anew.
+const layersRevision = 1
 
 // layersSchema names the version of the form.
 const layersSchema = "galvani/layers/v1"
@@ -74,44 +78,46 @@ type layersKey struct {
 	Precision       string
 	Disable, Enable []exec.Pass
 	Threads, Copies int
-	Shapes          []parallel.Strategy
-	Rows            []int
 	Processors      int
 }
 
-// MeasureLayers measures the layers of a model, or takes what was measured before
-// under the same circumstances.
+// MeasureLayers measures the layers of a model. What was measured before under
+// the same circumstances is taken from the file at path, and kept there.
 func MeasureLayers(ctx context.Context, o LayerOptions) (_ *Layers, path string, err error) {
 	model, err := json.Marshal(o.Program.Model)
 	if err != nil {
 		return nil, "", err
 	}
 	k := layersKey{
-		Revision: revision, Processor: probe.Processor(), ISA: string(kernel.ActiveISA()), Model: model, Seq: o.Program.Seq, Dropout: o.Program.Dropout,
-		Precision: o.Program.Precision, Disable: o.Program.Disable, Enable: o.Program.Enable, Threads: o.Threads, Copies: o.Copies, Shapes: o.Shapes, Rows: o.Rows,
+		Revision: layersRevision, Processor: probe.Processor(), ISA: string(kernel.ActiveISA()), Model: model, Seq: o.Program.Seq, Dropout: o.Program.Dropout,
+		Precision: o.Program.Precision, Disable: o.Program.Disable, Enable: o.Program.Enable, Threads: o.Threads, Copies: o.Copies,
 		Processors: runtime.GOMAXPROCS(0),
 	}
 	if path, err = k.path(o.Cache); err != nil {
 		return nil, "", err
 	}
-	if !o.Fresh {
-		if l, err := LoadLayers(path); err == nil {
-			return l, path, nil
-		}
+	l := &Layers{Schema: layersSchema, On: fmt.Sprintf("%s, %s/%s, %s kernels, %d workers of %d threads at once", k.Processor, runtime.GOOS, runtime.GOARCH, k.ISA, o.Copies, o.Threads)}
+	if known, err := LoadLayers(path); err == nil && !o.Fresh {
+		l = known // else there is none, or it is damaged: it is replaced
 	}
-	l, err := measureLayers(ctx, o)
-	if err != nil {
-		return nil, "", err
+	measured, err := l.measure(ctx, o)
+	if err != nil || !measured {
+		return l, path, err
 	}
-	l.On = fmt.Sprintf("%s, %s/%s, %s kernels, %d workers of %d threads at once", k.Processor, runtime.GOOS, runtime.GOARCH, k.ISA, o.Copies, o.Threads)
 	return l, path, l.Save(path)
 }
 
 // path is where the result lies in the cache.
 func (k layersKey) path(dir string) (string, error) {
-	dir, err := cacheDir(dir)
-	if err != nil {
-		return "", err
+	if dir == "" {
+		base, err := os.UserCacheDir()
+		if err != nil {
+			return "", fmt.Errorf("profile: no cache directory: %w: set HOME or XDG_CACHE_HOME", err)
+		}
+		dir = filepath.Join(base, "galvani", "profiles")
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("profile: cache: %w", err)
 	}
 	text, err := json.Marshal(k)
 	if err != nil {
@@ -121,30 +127,45 @@ func (k layersKey) path(dir string) (string, error) {
 	return filepath.Join(dir, "layers-"+hex.EncodeToString(sum[:8])+".json"), nil
 }
 
-// measureLayers measures every shape for every number of rows.
-func measureLayers(ctx context.Context, o LayerOptions) (*Layers, error) {
+// measure measures what is not known yet, and says whether that was anything.
+func (l *Layers) measure(ctx context.Context, o LayerOptions) (measured bool, err error) {
 	start := time.Now()
-	l := &Layers{Schema: layersSchema, Measured: start.UTC().Format(time.RFC3339)}
 	newBackend := func() (exec.Backend, error) { return cpu.New(o.Threads) }
 	for _, shape := range o.Shapes {
-		s := LayerShapes{Strategy: shape}
+		s := l.shape(shape)
 		for _, rows := range o.Rows {
+			at, known := slices.BinarySearchFunc(s.Points, rows, func(p LayerPoint, n int) int { return p.Rows - n })
+			if known {
+				continue
+			}
 			if o.Say != nil {
 				o.Say("layers", fmt.Sprintf("%v, %d sequences a worker", shape, rows))
 			}
 			t, err := program.Measure(ctx, o.Program, shape, rows, o.Copies, newBackend)
 			if err != nil {
-				return nil, err
+				return measured, err
 			}
-			s.Points = append(s.Points, LayerPoint{rows, cost.Seconds(t.Embedding), cost.Seconds(t.Block), cost.Seconds(t.Head)})
+			s.Points = slices.Insert(s.Points, at, LayerPoint{rows, cost.Seconds(t.Embedding), cost.Seconds(t.Block), cost.Seconds(t.Head)})
 			if l.Update == 0 || t.Update < l.Update {
 				l.Update = t.Update
 			}
+			measured = true
 		}
-		l.Shapes = append(l.Shapes, s)
 	}
-	l.Seconds = time.Since(start).Seconds()
-	return l, nil
+	if measured {
+		l.Measured, l.Seconds = start.UTC().Format(time.RFC3339), l.Seconds+time.Since(start).Seconds()
+	}
+	return measured, nil
+}
+
+// shape returns the times of a shape, added if it is new.
+func (l *Layers) shape(s parallel.Strategy) *LayerShapes {
+	i := slices.IndexFunc(l.Shapes, func(x LayerShapes) bool { return x.Strategy == s })
+	if i < 0 {
+		i = len(l.Shapes)
+		l.Shapes = append(l.Shapes, LayerShapes{Strategy: s})
+	}
+	return &l.Shapes[i]
 }
 
 // LoadLayers reads a file that [Layers.Save] wrote.
