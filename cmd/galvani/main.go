@@ -33,6 +33,7 @@ type cli struct {
 	Convert  convertCmd  `cmd:"" help:"Hugging Face directory from a checkpoint, and back, with a check of the logits."`
 	Replay   replayCmd   `cmd:"" help:"One recorded step of one worker, run alone in this process, and its bits compared with those recorded."`
 	Plan     planCmd     `cmd:"" help:"What a plan does, whether it fits, and in what two plans differ."`
+	Profile  profileCmd  `cmd:"" help:"What exchanges between workers, products and memory take on this machine, for the planner."`
 	Bench    benchCmd    `cmd:"" help:"Benchmarks."`
 	Doctor   doctorCmd   `cmd:"" help:"What this machine has and lacks."`
 	Worker   workerCmd   `cmd:"" hidden:"" help:"One worker of a job; started by train."`
