@@ -11,6 +11,7 @@ import (
 	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/exec/cpu"
 	"github.com/galvani-ml/galvani/train/launch"
+	"github.com/galvani-ml/galvani/train/profile"
 )
 
 // exchangeTimeout bounds each wait for another rank. A rank that dies or hangs
@@ -25,7 +26,9 @@ const jobKind = "train"
 // does its part until the job is done. It ends early if in ends, since then its
 // coordinator is gone.
 func Work(ctx context.Context, in io.Reader) error {
-	return launch.Work(ctx, in, map[string]launch.Service{jobKind: serve})
+	services := profile.Services()
+	services[jobKind] = serve
+	return launch.Work(ctx, in, services)
 }
 
 // serve does a member's part of the job.

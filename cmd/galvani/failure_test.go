@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,9 +22,27 @@ import (
 // A program is galvani as a process of its own.
 type program struct {
 	cmd  *exec.Cmd
-	errs bytes.Buffer
-	out  bytes.Buffer
+	errs output
+	out  output
 	done chan error
+}
+
+// An output of a program may be read while it runs.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
 
 // start runs galvani in dir.
@@ -182,6 +201,40 @@ func TestInterruptSavesAndEnds(t *testing.T) {
 	if err := again.wait(t, 30*time.Second); err != nil {
 		t.Errorf("resuming: %v:\n%s", err, again.errs.String())
 	}
+}
+
+// measuring starts a measurement that would take very long, and waits for its
+// workers to be at it.
+func measuring(t *testing.T) (p *program, workers []int) {
+	t.Helper()
+	p = start(t, t.TempDir(), "profile", "--window", "1h")
+	until(t, "a measurement", func() bool { return strings.Contains(p.errs.String(), "measuring") })
+	if workers = p.workers(t); len(workers) != 2 {
+		t.Fatalf("%d workers", len(workers))
+	}
+	return p, workers
+}
+
+func TestKilledWorkerEndsTheProfile(t *testing.T) {
+	p, workers := measuring(t)
+	syscall.Kill(workers[1], syscall.SIGKILL)
+	p.failsWithin(t, 5*time.Second, workers, "galvani: worker 1 (pid "+strconv.Itoa(workers[1])+") was killed by signal 9 (killed)", "use fewer --workers")
+}
+
+func TestInterruptEndsTheProfile(t *testing.T) {
+	p, workers := measuring(t)
+	p.cmd.Process.Signal(os.Interrupt)
+	p.failsWithin(t, 5*time.Second, workers, "galvani: interrupted")
+	if files, _ := filepath.Glob(filepath.Join(p.cmd.Dir, "galvani", "profiles", "*")); len(files) > 0 {
+		t.Errorf("an interrupted measurement leaves %v", files)
+	}
+}
+
+func TestKilledCoordinatorEndsTheProfile(t *testing.T) {
+	p, workers := measuring(t)
+	p.cmd.Process.Kill()
+	p.wait(t, 5*time.Second)
+	gone(t, workers)
 }
 
 // TestKilledServerEndsTheJob trains against an external NATS server, a process

@@ -33,6 +33,7 @@ type cli struct {
 	Generate generateCmd `cmd:"" help:"Text from a model."`
 	Convert  convertCmd  `cmd:"" help:"Hugging Face directory from a checkpoint, and back, with a check of the logits."`
 	Replay   replayCmd   `cmd:"" help:"One recorded step of one worker, run alone in this process, and its bits compared with those recorded."`
+	Profile  profileCmd  `cmd:"" help:"What exchanges between workers, products and memory take on this machine, for the planner."`
 	Plan     planCmd     `cmd:"" help:"Finds plans, says what they do and why, whether they fit, and in what two differ."`
 	Simulate simulateCmd `cmd:"" help:"A step of a plan on a described cluster, played event by event: where its time and memory go, and a timeline."`
 	Bench    benchCmd    `cmd:"" help:"Benchmarks."`

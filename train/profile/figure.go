@@ -10,23 +10,28 @@ import (
 )
 
 const (
-	// warmUps are turns before those that count: the first brings memory in, the
-	// last tells how many turns fit the window.
+	// warmUps are calls before those that count: the first brings memory in, the
+	// last tells how many fit the window.
 	warmUps = 2
+	// A turn is of as many calls as take turnShare of the window, and at most
+	// maxCalls: the ranks leave a barrier one after another, which must be little
+	// beside the turn.
+	turnShare = 0.05
+	maxCalls  = 1000
 	// minTurns and maxTurns bound the turns of a figure; of calls that take
 	// longer than slow, fewTurns are enough.
-	minTurns, maxTurns = 5, 50
+	minTurns, maxTurns = 5, 200
 	slow               = 50 * time.Millisecond
 	fewTurns           = 3
 )
 
 // measure has all ranks call f at the same time, again and again, and gives the
-// figure of the slowest rank. All get the same.
+// figure of the slowest rank of each turn. All get the same.
 func (s *stand) measure(ctx context.Context, name string, f func() error) (figure, error) {
 	var once float64
 	for range warmUps {
 		var err error
-		if once, err = s.turn(ctx, name, f); err != nil {
+		if once, err = s.turn(ctx, name, 1, f); err != nil {
 			return figure{}, err
 		}
 	}
@@ -34,9 +39,10 @@ func (s *stand) measure(ctx context.Context, name string, f func() error) (figur
 	if err != nil {
 		return figure{}, err
 	}
-	times := make([]float64, s.turns(slices.MaxFunc(firsts, slices.Compare)[0]))
+	calls, turns := s.repetitions(slices.Max(slowest(firsts)))
+	times := make([]float64, turns)
 	for i := range times {
-		if times[i], err = s.turn(ctx, name, f); err != nil {
+		if times[i], err = s.turn(ctx, name, calls, f); err != nil {
 			return figure{}, err
 		}
 	}
@@ -44,26 +50,35 @@ func (s *stand) measure(ctx context.Context, name string, f func() error) (figur
 	if err != nil {
 		return figure{}, err
 	}
-	return slowest(all), nil
+	return summarize(slowest(all)), nil
 }
 
-// turn calls f once, on all ranks at the same time, and tells the seconds here.
-func (s *stand) turn(ctx context.Context, name string, f func() error) (float64, error) {
+// turn calls f so many times, on all ranks at the same time, and tells the
+// seconds that a call took here.
+func (s *stand) turn(ctx context.Context, name string, calls int, f func() error) (float64, error) {
 	if err := s.world.Barrier(ctx, name); err != nil {
 		return 0, err
 	}
 	start := time.Now()
-	err := f()
-	return time.Since(start).Seconds(), err
+	for range calls {
+		if err := f(); err != nil {
+			return 0, err
+		}
+	}
+	return time.Since(start).Seconds() / float64(calls), nil
 }
 
-// turns is how many calls that take so many seconds fit the window.
-func (s *stand) turns(once float64) int {
+// repetitions is how many calls, that take so many seconds, make a turn, and how
+// many turns fit the window.
+func (s *stand) repetitions(once float64) (calls, turns int) {
+	once = max(once, 1e-9)
+	window := s.spec.Window.Seconds()
+	calls = int(min(max(turnShare*window/once, 1), maxCalls))
 	least := minTurns
 	if once > slow.Seconds() {
 		least = fewTurns
 	}
-	return int(min(max(s.spec.Window.Seconds()/max(once, 1e-9), float64(least)), maxTurns))
+	return calls, int(min(max(window/once/float64(calls), float64(least)), maxTurns))
 }
 
 // exchange gives every rank the numbers of all, by rank; all have equally many.
@@ -88,11 +103,13 @@ func (s *stand) exchange(ctx context.Context, name string, mine []float64) ([][]
 	return all, nil
 }
 
-// slowest is the figure of the rank whose median is largest.
-func slowest(times [][]float64) (worst figure) {
-	for _, t := range times {
-		if f := summarize(t); f.Seconds > worst.Seconds {
-			worst = f
+// slowest is the time of the slowest rank of each turn, of times by rank and
+// turn.
+func slowest(times [][]float64) []float64 {
+	worst := slices.Clone(times[0])
+	for _, t := range times[1:] {
+		for i, x := range t {
+			worst[i] = max(worst[i], x)
 		}
 	}
 	return worst

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"time"
+
+	"github.com/dustin/go-humanize"
 )
 
 // Options say what to measure. The zero value measures two workers over an
@@ -20,13 +22,6 @@ type Options struct {
 	Say func(name, text string)
 }
 
-// Defaults.
-const (
-	DefaultWorkers = 2
-	DefaultLargest = 16 << 20
-	DefaultWindow  = 60 * time.Millisecond
-)
-
 func (o Options) say(name, text string) {
 	if o.Say != nil {
 		o.Say(name, text)
@@ -34,9 +29,9 @@ func (o Options) say(name, text string) {
 }
 
 func (o Options) withDefaults() Options {
-	o.Workers = cmp.Or(o.Workers, DefaultWorkers)
-	o.Largest = cmp.Or(o.Largest, DefaultLargest)
-	o.Window = cmp.Or(o.Window, DefaultWindow)
+	o.Workers = cmp.Or(o.Workers, 2)
+	o.Largest = cmp.Or(o.Largest, 16<<20)
+	o.Window = cmp.Or(o.Window, 60*time.Millisecond)
 	return o
 }
 
@@ -48,7 +43,7 @@ func (o Options) check() error {
 	case o.Workers < 1:
 		return fmt.Errorf("profile: --workers %d: must be at least 1", o.Workers)
 	case o.Largest < firstBytes || o.Largest > maxLargest:
-		return fmt.Errorf("profile: --largest %d bytes: must be 1KiB to 1GiB", o.Largest)
+		return fmt.Errorf("profile: --largest %s: must be 1 KiB to 1 GiB", humanize.IBytes(uint64(max(o.Largest, 0))))
 	case o.Window < 0:
 		return fmt.Errorf("profile: --window %v: must not be negative", o.Window)
 	}

@@ -101,6 +101,6 @@ type rate struct {
 // overlap is what computation and an all-reduce take alone and side by side.
 type overlap struct{ Compute, Exchange, Both figure }
 
-// figure is what the slowest rank took: the median of its repetitions, and
-// their interquartile range over that.
+// figure is the median of what the slowest rank of each turn took, and the
+// interquartile range of that over the median.
 type figure struct{ Seconds, Spread float64 }

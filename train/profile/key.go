@@ -1,0 +1,57 @@
+package profile
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/galvani-ml/galvani/exec/cpu/kernel"
+	"github.com/galvani-ml/galvani/exec/cpu/probe"
+)
+
+// revision is that of how this package measures. Results of another are
+// measured anew.
+const revision = 1
+
+// key is what a result holds for.
+type key struct {
+	Revision  int
+	Processor string
+	System    string // as linux/amd64
+	ISA       string // the kernels in use
+	Threads   int    // of the machine, as far as this process may use them
+	Workers   int
+	Server    string // URL, empty for an embedded one
+	Spec      spec
+}
+
+func keyOf(o Options, s spec) key {
+	return key{
+		Revision: revision, Processor: probe.Processor(), System: runtime.GOOS + "/" + runtime.GOARCH,
+		ISA: string(kernel.ActiveISA()), Threads: runtime.GOMAXPROCS(0), Workers: o.Workers, Server: o.NATS, Spec: s,
+	}
+}
+
+// path is where the result lies in the cache, whose directory it makes.
+func (k key) path(dir string) (string, error) {
+	if dir == "" {
+		base, err := os.UserCacheDir()
+		if err != nil {
+			return "", fmt.Errorf("profile: no cache directory: %w: set HOME or XDG_CACHE_HOME", err)
+		}
+		dir = filepath.Join(base, "galvani", "profiles")
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("profile: cache: %w", err)
+	}
+	text, err := json.Marshal(k)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(text)
+	return filepath.Join(dir, "hardware-"+hex.EncodeToString(sum[:8])+".json"), nil
+}
