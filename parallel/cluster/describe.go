@@ -6,13 +6,10 @@ import (
 	"strings"
 )
 
-// String is one line: "a100-16: 2 hosts of 8 A100 80GB, 80 GiB each".
+// String is one line: "a100-16: 2 hosts of 8 devices (A100 80GB, 80 GiB each)".
 func (c *Cluster) String() string {
-	hosts := "1 host"
-	if c.Hosts > 1 {
-		hosts = fmt.Sprintf("%d hosts", c.Hosts)
-	}
-	return fmt.Sprintf("%s: %s of %d %s, %s each", c.Name, hosts, c.PerHost, c.Device.Name, binary(c.Device.Memory))
+	return fmt.Sprintf("%s: %s of %s (%s, %s each)",
+		c.Name, plural(c.Hosts, "host"), plural(c.PerHost, "device"), c.Device.Name, binary(c.Device.Memory))
 }
 
 // Describe writes the cluster for people: devices, memory, rates, links, and
@@ -23,7 +20,7 @@ func (c *Cluster) Describe(w io.Writer) error {
 	d := &c.Device
 	fmt.Fprintf(&b, "device   memory at %s, %s an operation", decimal(d.Bandwidth, "B/s"), duration(d.Launch))
 	if c.Cores > 0 {
-		fmt.Fprintf(&b, ", all of a host on %d threads", c.Cores)
+		fmt.Fprintf(&b, ", all of a host on %s", plural(c.Cores, "thread"))
 	}
 	fmt.Fprintln(&b)
 	for _, p := range []string{"fp32", "bf16", ""} {
@@ -32,9 +29,9 @@ func (c *Cluster) Describe(w io.Writer) error {
 		}
 	}
 	for _, l := range c.Links {
-		fmt.Fprintf(&b, "link     %s: %d devices, %s each way %s, %s a hop", l.Name, l.Span, decimal(l.Bandwidth, "B/s"), l.Shared.text(), duration(l.Latency))
+		fmt.Fprintf(&b, "link     %s: joins %s, %s each way %s, %s a hop", l.Name, plural(l.Span, "device"), decimal(l.Bandwidth, "B/s"), l.Shared.text(), duration(l.Latency))
 		if n := len(l.Measured); n > 0 {
-			fmt.Fprintf(&b, ", %d tables of times", n)
+			fmt.Fprintf(&b, ", %s of times", plural(n, "table"))
 		}
 		fmt.Fprintln(&b)
 	}
@@ -49,15 +46,23 @@ func (c *Cluster) Describe(w io.Writer) error {
 	return err
 }
 
+// plural writes a number of things: "2 hosts".
+func plural(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
 // text says whose the bandwidth is.
 func (s Sharing) text() string {
 	switch s {
 	case SharedHost:
-		return "a host"
+		return "for each host"
 	case SharedAll:
-		return "in all"
+		return "for all together"
 	}
-	return "a device"
+	return "for each device"
 }
 
 // span is the lowest and highest rate of a precision, and the number of rates.

@@ -85,6 +85,54 @@ func TestTimeByHand(t *testing.T) {
 	}
 }
 
+// 16 MiB on 2 hosts of 8 A100 by the preset, for every kind and strides 1, 2 and
+// 8. Where a time was shipped it rules; a bus bandwidth was shipped for 2(n-1)/n
+// of an all-reduce's bytes and for all of a message's, and its latency is assumed
+// as the link's. The way out of a host is 8*8.13007 GB/s.
+func TestPresetByHand(t *testing.T) {
+	const (
+		us   = 1e-6
+		size = 16 << 20
+		out  = 65.04056e9
+	)
+	for _, x := range []struct {
+		kind          string
+		ranks, stride int
+		want          float64
+	}{
+		{"all_reduce", 8, 1, 294.1 * us},
+		{"all_reduce", 16, 1, 300*us + 1.875*size/44.682e9},
+		{"all_reduce", 8, 2, 140*us + 1.75*size/20.7724e9},
+		{"all_reduce", 2, 8, 20*us + size/8.13007e9},
+		{"all_gather", 8, 1, 147.05 * us},
+		{"all_gather", 16, 1, 150*us + 0.9375*size/44.682e9},
+		{"all_gather", 8, 2, 70*us + 0.875*size/20.7724e9},
+		{"all_gather", 2, 8, 10*us + 0.5*size/8.13007e9},
+		{"reduce_scatter", 8, 1, 147.05 * us},
+		{"reduce_scatter", 16, 1, 150*us + 0.9375*size/44.682e9},
+		{"reduce_scatter", 8, 2, 70*us + 0.875*size/20.7724e9},
+		{"reduce_scatter", 2, 8, 10*us + 0.5*size/8.13007e9},
+		{"all_to_all", 8, 1, 200.3 * us},
+		// 8 devices of a host send half, 4 of 8 parts, or half.
+		{"all_to_all", 16, 1, 150*us + 8*0.5*size/out},
+		{"all_to_all", 8, 2, 70*us + 8*0.5*size/out},
+		{"all_to_all", 2, 8, 10*us + 8*0.5*size/out},
+		// 1, 2 and 8 rings leave a host.
+		{"rotate", 8, 1, 5*us + size/154.203e9},
+		{"rotate", 16, 1, 10*us + size/out},
+		{"rotate", 8, 2, 10*us + 2*size/out},
+		{"rotate", 2, 8, 10*us + 8*size/out},
+		{"send", 2, 1, 5*us + size/109.45e9},
+		{"send", 2, 2, 5*us + size/138.581e9},
+		{"send", 2, 8, 10*us + size/7.65998e9},
+	} {
+		e := Exchange{x.kind, size, Group{x.ranks, x.stride}}
+		if got := preset(t, "a100-16").Time(e); !near(got, x.want) {
+			t.Errorf("%+v: %v us, want %v", e, got/us, x.want/us)
+		}
+	}
+}
+
 // A message between stages of 4 that starts at rank 4 goes to the other host,
 // with 3 others; at rank 0 and 8 it stays.
 func TestFlowFrom(t *testing.T) {

@@ -178,7 +178,7 @@ func network(devices int, gbits float64, shared Sharing) Link {
 
 const (
 	ratesNote = "The rate of operations is assumed to be 0.6 of the published peak; the memory's bandwidth 0.8 of the published one; 5 us a launch are assumed."
-	a100Note  = "Times within a host and overlap: " + galvatron + ", A100. " + ratesNote
+	a100Note  = "Times within a host and overlap: " + galvatron + ", A100, taken to be SXM 80 GB; gathers and scatters are half of an all-reduce, and 5 us a hop are derived. " + ratesNote
 	h100Note  = "Published figures of H100 SXM: no time is measured. Assumed: 0.8 of NVLink's bandwidth, 0.9 of the network's, 10 us a hop between hosts; overlap and 5 us a hop within a host as of A100. " + ratesNote
 )
 
@@ -190,7 +190,7 @@ var presets = []struct {
 	{"titan-8", func() *Cluster {
 		return &Cluster{
 			Hosts: 1, Device: titan, Links: []Link{pcie()}, Overlap: titanOverlap,
-			Note: "Bandwidths of all-reduces, rate of operations and overlap: constants of Galvatron's VLDB code for 8 TITAN-class devices, fp32. Assumed: 10 us a hop, 5 us a launch, 0.8 of the published bandwidth of the memory, other exchanges as all-reduces. The device has no bf16.",
+			Note: "Bandwidths of all-reduces, rate of operations and overlap: constants of Galvatron's VLDB code for 8 TITAN-class devices, fp32. Assumed: 10 us a hop, 5 us a launch, 0.8 of the published bandwidth of the memory, gathers and scatters half of an all-reduce, other exchanges at its bandwidth. The device has no bf16.",
 		}
 	}},
 	{"a100-8", func() *Cluster {
