@@ -33,7 +33,8 @@ type player struct {
 	byUpdate int   // exchanges under way that the update waits for
 	joined   int   // the last task before which there is nothing to wait for
 
-	computing *activity // nil: none
+	work      activity
+	computing *activity // work, or nil: none
 	queue     queue
 	memory    memory
 	use       StageSummary
@@ -50,6 +51,9 @@ func (p *player) proceed() {
 func (p *player) step() bool {
 	if !p.begun {
 		p.begin()
+	}
+	for p.task < len(p.tasks) && !p.tasks[p.task].Only.has(p.micro, p.engine.job.Micro) {
+		p.task++
 	}
 	atEnd := p.task == len(p.tasks)
 	if !atEnd && p.tasks[p.task].beside() {
@@ -117,15 +121,12 @@ func (p *player) join() bool {
 	return true
 }
 
-// startTask starts the next task, or skips it. It reports whether the
-// computation goes on to the one after it.
+// startTask starts the next task, and reports whether the computation goes on to
+// the one after it.
 func (p *player) startTask() bool {
 	t := &p.tasks[p.task]
 	e := p.engine
 	switch {
-	case !t.Only.has(p.micro, e.job.Micro):
-		p.task++
-		return true
 	case t.Barrier:
 		return p.meet()
 	case t.beside():
@@ -141,9 +142,9 @@ func (p *player) startTask() bool {
 		p.queue.put(p.exchange(t))
 		return false
 	}
-	a := &activity{owner: p, limit: 1, weight: float64(p.stage.ranks()), left: t.Compute}
-	p.computing = a
-	e.start(p.cores, a)
+	p.work = activity{owner: p, limit: 1, weight: float64(p.stage.ranks()), left: t.Compute}
+	p.computing = &p.work
+	e.start(p.cores, p.computing)
 	p.disturb()
 	return false
 }

@@ -15,7 +15,8 @@ type exchange struct {
 type queue struct {
 	player   *player
 	waiting  []*exchange // the first is under way, or is held up
-	activity *activity   // of the first; nil if it is held up
+	work     activity
+	activity *activity // work, of the first; nil if that is held up
 	began    float64
 	flowing  bool // the latency is over
 }
@@ -41,7 +42,8 @@ func (q *queue) next() {
 	q.began = e.now
 	spec := x.task.Exchange
 	q.flowing = spec.Link == nil || spec.Latency == 0 && spec.Bytes > 0
-	q.activity = &activity{owner: q.player, exchange: true, limit: 1, weight: 1, left: spec.Latency}
+	q.work = activity{owner: q.player, exchange: true, limit: 1, weight: 1, left: spec.Latency}
+	q.activity = &q.work
 	pool := q.player.own
 	switch {
 	case spec.Link == nil:
