@@ -11,6 +11,7 @@ import (
 	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/graph"
 	"github.com/galvani-ml/galvani/parallel"
+	"github.com/galvani-ml/galvani/parallel/planner"
 	"github.com/galvani-ml/galvani/train/program"
 )
 
@@ -28,6 +29,9 @@ type Explanation struct {
 	Planned int64          `json:"planned_bytes"`
 	Budget  int64          `json:"memory,omitempty"` // bytes a worker may use
 	OverBy  int64          `json:"missing_bytes,omitempty"`
+
+	Cluster   string          `json:"cluster,omitempty"`   // that times are predicted for
+	Predicted *planner.Report `json:"predicted,omitempty"` // times, and why these strategies
 }
 
 // AxisGroups says which ranks are neighbours along an axis of the mesh.
@@ -234,6 +238,10 @@ func (x *Explanation) write(w io.Writer, asJSON bool) error {
 	x.writeStages(w)
 	if x.Budget > 0 {
 		x.writeBudget(w)
+	}
+	if x.Predicted != nil {
+		fmt.Fprintf(w, "\nOn %s:\n", x.Cluster)
+		x.Predicted.Write(w)
 	}
 	return nil
 }

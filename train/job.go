@@ -24,6 +24,7 @@ type job struct {
 	metrics *metricsFile
 	steps   map[int][]stepReport  // of steps that not all workers have reported
 	saves   map[int][]savedReport // of checkpoints that not all workers have saved
+	seconds []float64             // of each step
 	last    *Metrics              // held back for the validation loss of its step
 	result  Result
 }
@@ -122,6 +123,7 @@ func (j *job) stepped(r stepReport) error {
 	m.TokensPerSecond = float64(tokens) / m.Seconds
 	m.TFLOPS = m.TokensPerSecond * models.FLOPsPerToken(j.model, j.spec.Config.Seq) / 1e12
 	j.last = &m
+	j.seconds = append(j.seconds, m.Seconds)
 	j.result.Step, j.result.Loss, j.result.Tokens = m.Step, m.Loss, m.Tokens
 	j.progress.step(m)
 	if m.Step == j.spec.Config.RecordStep {

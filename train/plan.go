@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"text/tabwriter"
 
 	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/parallel"
+	"github.com/galvani-ml/galvani/parallel/planner"
 	"github.com/galvani-ml/galvani/train/planning"
 	"github.com/galvani-ml/galvani/train/program"
 )
@@ -125,7 +127,33 @@ func ExplainPlan(ctx context.Context, plan string, o PlanOptions, out Output) er
 	if err != nil {
 		return err
 	}
-	return explain(c.setup, c.spec, c.stages, c.facts).write(out.Result, out.JSON)
+	x, err := c.explain(ctx, plan == planAuto)
+	if err != nil {
+		return err
+	}
+	return x.write(out.Result, out.JSON)
+}
+
+// explain explains the plan, with what it takes where a cluster is given or
+// timed says so.
+func (c *compiledPlan) explain(ctx context.Context, timed bool) (*Explanation, error) {
+	x := explain(c.setup, c.spec, c.stages, c.facts)
+	if !timed && c.setup.config.Cluster == "" {
+		return x, nil
+	}
+	p, err := c.setup.predict(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	x.Cluster = p.Request.Cluster.Name
+	if x.Predicted, err = p.Report(p.Evaluation); err != nil {
+		return nil, err
+	}
+	if c.setup.found != nil {
+		x.Predicted.WithOthers(c.setup.found.Choice)
+	}
+	return x, nil
 }
 
 // CheckPlan validates a plan, compiles every stage of it, and holds it to the
@@ -139,17 +167,71 @@ func CheckPlan(ctx context.Context, plan string, o PlanOptions, out Output) erro
 		return err
 	}
 	most := largest(plannedStages(c.stages))
-	if out.JSON {
-		return json.NewEncoder(out.Result).Encode(struct {
-			Plan    *parallel.Plan  `json:"plan"`
-			Text    string          `json:"text"`
-			Workers int             `json:"workers"`
-			Bytes   int64           `json:"planned_bytes"`
-			Planned program.Planned `json:"planned"`
-		}{c.spec.Plan, c.spec.Plan.String(), c.spec.Config.Workers, most.Total(), most})
+	r := checked{Plan: c.spec.Plan, Text: c.spec.Plan.String(), Workers: c.spec.Config.Workers, Bytes: most.Total(), Planned: most}
+	if o.Cluster != "" {
+		if r.Times, err = c.checkTimes(ctx); err != nil {
+			return err
+		}
 	}
-	fmt.Fprintf(out.Result, "ok  %s\n    %s of %s; a worker needs %v\n", c.spec.Plan, plural(c.spec.Plan.PP, "stage", "stages"),
-		plural(c.spec.Config.Workers/c.spec.Plan.PP, "worker", "workers"), most)
+	return r.write(out)
+}
+
+// checked is a plan that fits.
+type checked struct {
+	Plan    *parallel.Plan  `json:"plan"`
+	Text    string          `json:"text"`
+	Workers int             `json:"workers"`
+	Bytes   int64           `json:"planned_bytes"`
+	Planned program.Planned `json:"planned"`
+	Times   *checkedTimes   `json:"times,omitempty"`
+}
+
+// checkedTimes is what a plan takes, computed twice, and held against others.
+type checkedTimes struct {
+	Cluster     string               `json:"cluster"`
+	Step        float64              `json:"step_seconds"`       // from the search's tables
+	Recomputed  float64              `json:"recomputed_seconds"` // from the plan's own compiled stages
+	Certificate *planner.Certificate `json:"certificate"`
+}
+
+// checkTimes evaluates the plan twice and certifies it.
+func (c *compiledPlan) checkTimes(ctx context.Context) (*checkedTimes, error) {
+	p, err := c.setup.predict(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	again, err := p.Recompute(c.spec.Plan, c.spec.Config.Batch)
+	if err != nil {
+		return nil, err
+	}
+	t := &checkedTimes{Cluster: p.Request.Cluster.Name, Step: p.Step, Recomputed: again.Step}
+	t.Certificate, err = p.Certify(p.Evaluation)
+	return t, err
+}
+
+// write prints what was found.
+func (r *checked) write(out Output) error {
+	if out.JSON {
+		return json.NewEncoder(out.Result).Encode(r)
+	}
+	fmt.Fprintf(out.Result, "ok  %s\n    %s of %s; a worker needs %v\n", r.Text, plural(r.Plan.PP, "stage", "stages"),
+		plural(r.Workers/r.Plan.PP, "worker", "workers"), r.Planned)
+	t := r.Times
+	if t == nil {
+		return nil
+	}
+	fmt.Fprintf(out.Result, "    %v a step on %s; %v recomputed from the compiled stages (%+.1f%%)\n", planning.Duration(t.Step), t.Cluster,
+		planning.Duration(t.Recomputed), 100*(t.Recomputed/t.Step-1))
+	switch x := t.Certificate; {
+	case !x.Sure:
+		fmt.Fprintf(out.Result, "    not certified: there are too many plans with these stages and micro-batches to try each\n")
+	case x.Gap < 1e-6:
+		fmt.Fprintf(out.Result, "    certified: of all plans with these stages and micro-batches none is faster (%.0f ways to run a stage tried)\n", x.Ways)
+	default:
+		fmt.Fprintf(out.Result, "    not the fastest: the best plan with these stages and micro-batches takes %v, %.1f%% less (%.0f ways to run a stage tried)\n",
+			planning.Duration(x.Best), 100*(1-x.Best/t.Step), x.Ways)
+	}
 	return nil
 }
 
@@ -162,7 +244,9 @@ func DiffPlans(ctx context.Context, a, b string, o PlanOptions, out Output) erro
 		if err != nil {
 			return fmt.Errorf("plan %q: %w", plan, err)
 		}
-		both[i] = explain(c.setup, c.spec, c.stages, c.facts)
+		if both[i], err = c.explain(ctx, plan == planAuto); err != nil {
+			return fmt.Errorf("plan %q: %w", plan, err)
+		}
 	}
 	if out.JSON {
 		return json.NewEncoder(out.Result).Encode(map[string]*Explanation{"a": both[0], "b": both[1]})
@@ -186,9 +270,35 @@ func diff(w io.Writer, a, b *Explanation) {
 	row("micro-batches", a.Plan.Micro, b.Plan.Micro)
 	row("schedule", a.Plan.Schedule, b.Plan.Schedule)
 	row("bubble", fmt.Sprintf("%.1f%%", 100*a.Bubble), fmt.Sprintf("%.1f%%", 100*b.Bubble))
+	if a.Predicted != nil && b.Predicted != nil {
+		diffTimes(row, a.Predicted, b.Predicted)
+	}
 	diffLayers(row, a, b)
 	diffMemory(row, a, b)
 	_ = t.Flush() // fails where w does, which the caller sees in what it writes
+}
+
+// diffTimes compares where the time of a step goes.
+func diffTimes(row func(string, any, any), a, b *planner.Report) {
+	row("predicted step", planning.Duration(a.Step), planning.Duration(b.Step))
+	row("sequences/s", fmt.Sprintf("%.4g", a.Throughput), fmt.Sprintf("%.4g", b.Throughput))
+	for _, x := range []struct {
+		what string
+		a, b float64
+	}{
+		{"compute", a.Split.Compute, b.Split.Compute}, {"recompute", a.Split.Recompute, b.Split.Recompute},
+		{"exchanges", sumOf(a.Split.Exchanges), sumOf(b.Split.Exchanges)}, {"messages between stages", a.Split.Messages, b.Split.Messages},
+		{"bubble", a.Split.Bubble, b.Split.Bubble}, {"reduction of gradients", a.Split.Reduction, b.Split.Reduction}, {"update", a.Split.Update, b.Split.Update},
+	} {
+		row("predicted "+x.what, planning.Duration(x.a), planning.Duration(x.b))
+	}
+}
+
+func sumOf(parts map[string]float64) (sum float64) {
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		sum += parts[name]
+	}
+	return sum
 }
 
 // diffLayers compares the layers, runs of the same difference on one line.

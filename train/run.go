@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/galvani-ml/galvani/models"
@@ -35,7 +36,24 @@ type Result struct {
 	Tokens         int64    `json:"tokens"`
 	Seconds        float64  `json:"seconds"`
 	Memory         Memory   `json:"memory"`
-	Sample         string   `json:"sample,omitempty"`
+	// Predicted is what the planner said, where it chose the plan.
+	Predicted *Predicted `json:"predicted,omitempty"`
+	Sample    string     `json:"sample,omitempty"`
+}
+
+// Predicted is what a plan was predicted to take, and took.
+type Predicted struct {
+	StepSeconds     float64 `json:"step_seconds"`
+	MeasuredSeconds float64 `json:"measured_step_seconds"` // median, the first steps left out
+	Bytes           int64   `json:"bytes"`                 // of the largest worker, as the search added it up
+	PlannedBytes    int64   `json:"planned_bytes"`         // as it was compiled
+	PeakBytes       int64   `json:"peak_bytes"`            // measured
+}
+
+// String gives both, and by how much they differ.
+func (p *Predicted) String() string {
+	return fmt.Sprintf("%v a step, measured %v (%+.1f%%); %v of memory, compiled to %v, measured %v",
+		planning.Duration(p.StepSeconds), planning.Duration(p.MeasuredSeconds), 100*(p.MeasuredSeconds/p.StepSeconds-1), Size(p.Bytes), Size(p.PlannedBytes), Size(p.PeakBytes))
 }
 
 // Memory is what the workers of a run were planned to take, and took.
@@ -99,12 +117,32 @@ func Run(ctx context.Context, c Config, o Output) error {
 		return err
 	}
 	r.UnigramEntropy, r.Seconds = s.entropy, time.Since(started).Seconds()
+	if r.Predicted = s.predicted(j.seconds, r.Memory); r.Predicted != nil {
+		p.fact("predicted", "%v", r.Predicted)
+	}
 	if r.Step < spec.Config.Steps {
 		p.fact("stopped", "after step %d, as asked; continue with: galvani train --resume --out %s", r.Step, spec.Out)
 	} else if err := s.sample(ctx, r); err != nil {
 		return err
 	}
 	return r.write(o)
+}
+
+// settled is how many steps a run takes to reach its pace: they are not counted.
+const settled = 2
+
+// predicted compares what was predicted with what was measured; nil where the
+// planner did not choose, or for too short a run.
+func (s *setup) predicted(seconds []float64, m Memory) *Predicted {
+	if s.found == nil || len(seconds) <= settled {
+		return nil
+	}
+	steps := slices.Sorted(slices.Values(seconds[settled:]))
+	p := &Predicted{StepSeconds: s.found.Step, MeasuredSeconds: steps[len(steps)/2], PlannedBytes: m.PlannedBytes, PeakBytes: m.PeakBytes}
+	for _, stage := range s.found.Stages {
+		p.Bytes = max(p.Bytes, stage.Memory)
+	}
+	return p
 }
 
 // spec is what every worker gets.
