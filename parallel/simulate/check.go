@@ -104,8 +104,8 @@ func (t *Task) check() string {
 		return ""
 	case !isTime(x.Latency) || !isTime(x.Bytes) || !isTime(x.Rate):
 		return fmt.Sprintf("latency %v s, %v bytes, rate %v bytes/s: %s", x.Latency, x.Bytes, x.Rate, mustBeTime)
-	case x.Flows < 0:
-		return fmt.Sprintf("%d flows: must not be negative", x.Flows)
+	case !isTime(x.Flows):
+		return fmt.Sprintf("%v flows: %s", x.Flows, mustBeTime)
 	case x.Link != nil && !(x.Link.Rate > 0 && isTime(x.Link.Rate)):
 		return fmt.Sprintf("link %s has rate %v bytes/s: must be finite and more than 0", x.Link.Name, x.Link.Rate)
 	case x.Bytes > 0 && x.Rate == 0 && x.Link == nil:

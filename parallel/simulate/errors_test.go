@@ -102,6 +102,7 @@ func TestNeverPanics(t *testing.T) {
 						draw(&x.Latency)
 						draw(&x.Bytes)
 						draw(&x.Rate)
+						draw(&x.Flows)
 						x.NeededBy = rapid.IntRange(-1, 4).Draw(t, "needed by")
 					}
 				}

@@ -91,6 +91,30 @@ func TestUnevenStages(t *testing.T) {
 	})
 }
 
+// TestWhatIsWaitedFor tells waiting for other stages, with or without barriers,
+// from waiting for exchanges and for messages on their way.
+func TestWhatIsWaitedFor(t *testing.T) {
+	send := Task{Exchange: &Exchange{Latency: 2, Send: true}}
+	update := []Task{{Exchange: &Exchange{Latency: 4}}, {Barrier: true}, {Compute: 3}, {Barrier: true}}
+	j := &Job{Micro: 1, Schedule: parallel.OneFOneB, Stages: []Stage{
+		{Forward: []Task{{Compute: 10}, send}, Backward: []Task{{Compute: 20}}, Update: update},
+		{Forward: []Task{{Compute: 5}}, Backward: []Task{{Compute: 7}, send}, Update: update},
+	}}
+	got := run(t, j)
+	// Stage 0 computes 0 to 10, sends to 12, computes 26 to 46, sums to 50, updates
+	// to 53; stage 1 computes 12 to 24, sends to 26, sums to 30, updates 50 to 53.
+	want := []StageSummary{
+		{Compute: 30, Update: 3, Communication: 2 + 2 + 4, Bubble: 12, Exchanges: 6, Inflight: 1},
+		{Compute: 12, Update: 3, Communication: 2 + 2 + 4, Bubble: 10 + 20, Exchanges: 6, Inflight: 1},
+	}
+	for i := range want {
+		if got.Stages[i] != want[i] {
+			t.Errorf("stage %d: %+v, expected %+v", i, got.Stages[i], want[i])
+		}
+	}
+	near(t, "step", got.Step, 53)
+}
+
 // TestInflight compares the micro-batches that a stage holds with the schedule's
 // slots.
 func TestInflight(t *testing.T) {

@@ -144,7 +144,7 @@ func TestMaxMinFair(t *testing.T) {
 			if rapid.Bool().Draw(t, "limited") {
 				limit = rapid.Float64Range(0.1, 5).Draw(t, "limit")
 			}
-			p.add(&activity{limit: limit, weight: float64(rapid.IntRange(1, 4).Draw(t, "weight")), left: 1}, 0)
+			p.add(&activity{limit: limit, weight: rapid.Float64Range(0.1, 4).Draw(t, "weight"), left: 1}, 0)
 		}
 		given, limited := 0.0, true
 		most := slices.MaxFunc(p.active, func(a, b *activity) int { return cmp.Compare(a.rate, b.rate) }).rate

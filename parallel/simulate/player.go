@@ -49,6 +49,9 @@ func (p *player) proceed() {
 
 // step does the next thing, and reports whether that was possible.
 func (p *player) step() bool {
+	if p.atBarrier {
+		return p.meet()
+	}
 	if !p.begun {
 		p.begin()
 	}
@@ -226,7 +229,7 @@ func (p *player) endPass() bool {
 	return true
 }
 
-// meet is at a barrier, and reports whether all others are.
+// meet is at the barrier that is the next task, and reports whether all others are.
 func (p *player) meet() bool {
 	e := p.engine
 	if !p.atBarrier {

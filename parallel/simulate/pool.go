@@ -64,7 +64,7 @@ func (p *pool) share(now float64) {
 	for _, a := range p.active {
 		rate := level
 		if level == 0 {
-			rate = capacity / weight
+			rate = capacity / max(weight, a.weight) // its own, where rounding left less
 			if a.limit < rate {
 				rate = a.limit
 				capacity -= rate * a.weight

@@ -70,7 +70,7 @@ func drawTasks(t *rapid.T, links []*Link, pass Pass, sends bool, barriers int) [
 func drawExchange(t *rapid.T, links []*Link) *Exchange {
 	return &Exchange{
 		Latency: drawSeconds(t, "latency"), Bytes: drawSeconds(t, "bytes"), Rate: 1,
-		Link: rapid.SampledFrom(links).Draw(t, "link"), Flows: rapid.IntRange(0, 2).Draw(t, "flows"),
+		Link: rapid.SampledFrom(links).Draw(t, "link"), Flows: rapid.SampledFrom([]float64{0, 0.3, 1, 2}).Draw(t, "flows"),
 		Beside: rapid.Bool().Draw(t, "beside"),
 	}
 }

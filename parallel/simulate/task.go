@@ -1,5 +1,7 @@
 package simulate
 
+import "cmp"
+
 // Task is a computation, an exchange, or a barrier. A task that is neither of
 // the latter is a computation. Neighbouring computations, and neighbouring
 // exchanges that the computation waits for, may be merged to one by the caller.
@@ -39,9 +41,10 @@ type Exchange struct {
 	Rate    float64 // bytes a second that the flow has at most; 0 if only Link limits it
 	// Link is shared with all exchanges that name it. nil: a link of its own.
 	Link *Link
-	// Flows is how many equal flows the stage's ranks put on the link at once, as
-	// when several of them go through one host's. 0 stands for 1.
-	Flows int
+	// Flows is how many such flows the stage's ranks put on the link at once, as
+	// when several of them go through one host's. 0 stands for 1; a measured rate
+	// may give fractions.
+	Flows float64
 
 	// Send marks the message to a neighbour: in Forward the activation for the
 	// stage after, in Backward the gradient for the stage before. A pass has at
@@ -68,7 +71,7 @@ type Link struct {
 }
 
 // flows is Flows with its default.
-func (x *Exchange) flows() float64 { return float64(max(1, x.Flows)) }
+func (x *Exchange) flows() float64 { return cmp.Or(x.Flows, 1) }
 
 // beside says whether the computation need not wait for the task.
 func (t *Task) beside() bool { return t.Exchange != nil && t.Exchange.Beside }
