@@ -158,11 +158,7 @@ const defaultWorkers = 2
 
 // autoPlan searches for the fastest plan for the workers.
 func (s *setup) autoPlan(ctx context.Context) error {
-	c := &s.config
-	if c.Workers == 0 {
-		c.Workers = defaultWorkers
-	}
-	r, err := s.request(nil, c.Batch)
+	r, err := s.request(nil, s.config.Batch)
 	if err != nil {
 		return err
 	}
@@ -238,9 +234,7 @@ func (o SearchOptions) prepare(ctx context.Context, out Output) (*setup, plannin
 	if len(batches) == 0 {
 		batches = []int{o.Batch}
 	}
-	if s.config.Workers == 0 {
-		s.config.Workers = defaultWorkers
-	}
+	s.config.Workers = cmp.Or(s.config.Workers, defaultWorkers)
 	r, err := s.request(o.Strategies, batches...)
 	if err != nil {
 		return nil, r, err

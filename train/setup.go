@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,7 +56,7 @@ func newSetup(ctx context.Context, c Config, version string, say func(name, form
 		}
 	}
 	for _, prepare := range []func(context.Context) error{
-		s.openModel, s.takePlan, s.openTokenizer, s.sizeModel, s.findPlan, s.checkRecord, s.openData,
+		s.openModel, s.takePlan, s.checkRecord, s.openTokenizer, s.sizeModel, s.findPlan, s.openData,
 	} {
 		if err := prepare(ctx); err != nil {
 			return nil, err
@@ -231,12 +232,13 @@ func (s *setup) takePlan(context.Context) (err error) {
 		}
 	case c.Resume:
 		plan, err := readPlan(filepath.Join(c.Out, planName))
-		if err != nil || c.Workers > 0 && c.Workers != plan.Mesh().Size() {
-			return nil // another is searched for
+		if err == nil && (c.Workers == 0 || c.Workers == plan.Mesh().Size()) {
+			s.plan = plan
 		}
-		s.plan = plan
-	default:
-		return nil
+	}
+	if s.plan == nil {
+		c.Workers = cmp.Or(c.Workers, defaultWorkers)
+		return nil // it is searched for, when the model's size is known
 	}
 	return s.checkPlan()
 }

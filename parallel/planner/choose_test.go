@@ -40,6 +40,9 @@ func draw(t *rapid.T) *Options {
 	batch := devices * rapid.IntRange(1, 8).Draw(t, "rows")
 	memory := int64(x.width*x.width) * int64(rapid.IntRange(200, 20000).Draw(t, "memory"))
 	o := x.options(devices, memory, batch)
+	if o.Machine.Cluster, _ = testCluster().WithDevices(devices); o.Machine.Cluster == nil {
+		t.Fatal("no cluster of so many devices")
+	}
 	o.Model.Tied = rapid.Bool().Draw(t, "tied")
 	return o
 }
