@@ -174,7 +174,7 @@ func (b *jobBuilder) exchange(stage int, x cost.Priced) *simulate.Exchange {
 // shared returns a link that others use, and the flows that a stage puts on it.
 // A flow's rate is known for all ranks of the link at once: in units of that the
 // link has as much as there are ranks, and what moves is counted in seconds.
-func (b *jobBuilder) shared(f cluster.Flow, stage int) (*simulate.Link, int) {
+func (b *jobBuilder) shared(f cluster.Flow, stage int) (*simulate.Link, float64) {
 	c := b.Machine.Cluster
 	key := [2]int{f.Link, 0}
 	ranks := c.Devices()
@@ -187,5 +187,5 @@ func (b *jobBuilder) shared(f cluster.Flow, stage int) (*simulate.Link, int) {
 		l = &simulate.Link{Name: c.Links[f.Link].Name, Rate: float64(ranks)}
 		b.links[key] = l
 	}
-	return l, flows
+	return l, float64(flows)
 }
