@@ -56,7 +56,7 @@ func newSetup(ctx context.Context, c Config, version string, say func(name, form
 		}
 	}
 	for _, prepare := range []func(context.Context) error{
-		s.openModel, s.takePlan, s.checkRecord, s.openTokenizer, s.sizeModel, s.findPlan, s.openData,
+		s.openModel, s.takePlan, s.checkRecord, s.openTokenizer, s.sizeModel, s.openData, s.findPlan,
 	} {
 		if err := prepare(ctx); err != nil {
 			return nil, err

@@ -29,6 +29,15 @@ func (e *InfeasibleError) Error() string {
 		size(e.Memory), e.Closest, e.Batch, size(e.Needs), e.Stage, size(e.Lacks()), e.Lacks())
 }
 
+// ProcessError says that there is not even memory for a worker without layers.
+type ProcessError struct{ Memory, Process int64 } // bytes
+
+// Error says how much there is, and how much it takes.
+func (e *ProcessError) Error() string {
+	return fmt.Sprintf("no plan fits in %s a worker: its process alone takes %s, whatever the plan: give more memory",
+		humanize.IBytes(uint64(max(0, e.Memory))), humanize.IBytes(uint64(max(0, e.Process))))
+}
+
 // NoStrategyError says that no strategy divides the model and the batch.
 type NoStrategyError struct {
 	Devices int

@@ -45,7 +45,7 @@ func (o *Options) check() error {
 	case len(o.Batches) == 0 || slices.Min(o.Batches) < 1:
 		return fmt.Errorf("planner: batches %v: need at least one, of 1 row or more", o.Batches)
 	case o.Memory <= o.Process:
-		return fmt.Errorf("planner: memory of %d bytes a rank: a process alone takes %d", o.Memory, o.Process)
+		return &ProcessError{o.Memory, o.Process}
 	}
 	return nil
 }

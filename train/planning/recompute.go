@@ -22,11 +22,7 @@ func (p *Problem) Recompute(plan *parallel.Plan, batch int) (*planner.Evaluation
 		if err != nil {
 			return nil, fmt.Errorf("stage %d: %w", stage, err)
 		}
-		works, err := program.StageWorks(part, compiledStage)
-		if err != nil {
-			return nil, fmt.Errorf("stage %d: %w", stage, err)
-		}
-		for layer, w := range works {
+		for layer, w := range program.StageWorks(part, compiledStage) {
 			if layer == 0 && stage > 0 {
 				layer = len(p.Options.Model.Kinds) - 1 // the head's copy of the embedding's table
 			}

@@ -101,7 +101,8 @@ func sampleWhole(o Options, strategy parallel.Strategy, rows int, b exec.Backend
 		return nil, err
 	}
 	s := &sample{ranks: strategy.Ranks(), overhead: b.Overhead()}
-	return s, s.read(part, compiled, [3][]int{{0}, {(blocks + 1) / 2}, {blocks + 1}})
+	s.read(part, compiled, [3][]int{{0}, {(blocks + 1) / 2}, {blocks + 1}})
+	return s, nil
 }
 
 // sampleEnds compiles the embedding and the head as they are on a pipeline's
@@ -113,9 +114,7 @@ func sampleEnds(o Options, strategy parallel.Strategy, rows int, b exec.Backend)
 		if err != nil {
 			return nil, err
 		}
-		if err := s.read(part, compiled, layers); err != nil {
-			return nil, err
-		}
+		s.read(part, compiled, layers)
 	}
 	return s, nil
 }
@@ -141,7 +140,7 @@ func compileFew(o Options, strategy parallel.Strategy, stages []int, rank, rows 
 
 // read takes the embedding, a block and the head from the layers of a program
 // that are given for each; no layers leave it as it is.
-func (s *sample) read(part *parallel.Part, p *exec.Program, layers [3][]int) error {
+func (s *sample) read(part *parallel.Part, p *exec.Program, layers [3][]int) {
 	traffic := Traffic(p, part)
 	s.traffic = append(s.traffic, traffic...)
 	for _, t := range traffic {
@@ -166,12 +165,9 @@ func (s *sample) read(part *parallel.Part, p *exec.Program, layers [3][]int) err
 			}
 		}
 		for _, t := range traffic {
-			if err := l.exchange(t, part, of); err != nil {
-				return err
-			}
+			l.exchange(t, part, of)
 		}
 	}
-	return nil
 }
 
 // add adds the figures of a layer.
@@ -187,9 +183,9 @@ func (l *layerSample) add(f exec.LayerFigures) {
 
 // exchange adds what the layers have of an exchange. What passes between stages
 // is not theirs.
-func (l *layerSample) exchange(t exec.Traffic, part *parallel.Part, layers []int) error {
+func (l *layerSample) exchange(t exec.Traffic, part *parallel.Part, layers []int) {
 	if t.Group == "" {
-		return nil
+		return
 	}
 	var bytes, largest int64
 	for _, share := range t.Shares() {
@@ -199,12 +195,9 @@ func (l *layerSample) exchange(t exec.Traffic, part *parallel.Part, layers []int
 		largest = max(largest, share.Bytes)
 	}
 	if bytes == 0 {
-		return nil
+		return
 	}
-	group, err := groupOf(part.Groups[t.Group])
-	if err != nil {
-		return fmt.Errorf("program: %s of %s over %s: %w", t.Kind, t.Name, t.Group, err)
-	}
+	group := groupOf(part.Groups[t.Group])
 	l.exchanges = append(l.exchanges, exchange{
 		Exchange: cost.Exchange{
 			Exchange: cluster.Exchange{Kind: t.Kind, Bytes: bytes, Group: group},
@@ -212,23 +205,24 @@ func (l *layerSample) exchange(t exec.Traffic, part *parallel.Part, layers []int
 		},
 		across: graph.AcrossStages(t.Group), minor: bytes < largest,
 	})
-	return nil
 }
 
-// groupOf describes ranks that are equally far apart.
-func groupOf(ranks []int) (cluster.Group, error) {
+// groupOf describes ranks that are equally far apart. Others, as 0, 1, 4 and 5 of
+// two levels with one between, are taken for as many that reach as far, 0, 2, 4 and
+// 6: their ring uses the same links.
+func groupOf(ranks []int) cluster.Group {
 	g := cluster.Group{Ranks: len(ranks), Stride: 1}
 	if len(ranks) < 2 {
-		return g, nil
+		return g
 	}
 	ranks = slices.Sorted(slices.Values(ranks))
-	g.Stride = ranks[1] - ranks[0]
-	for i, r := range ranks {
-		if r != ranks[0]+i*g.Stride {
-			return g, fmt.Errorf("the ranks %d, %d and %d of the group are not equally far apart: give the levels that share parameters neighbouring places in the strategy's order", ranks[0], ranks[1], r)
-		}
+	least := ranks[1] - ranks[0]
+	for i, r := range ranks[1:] {
+		least = min(least, r-ranks[i])
 	}
-	return g, nil
+	reach := ranks[len(ranks)-1] - ranks[0] + least
+	g.Stride = (reach + len(ranks) - 1) / len(ranks)
+	return g
 }
 
 // works puts a sample together for a pipeline of so many stages.

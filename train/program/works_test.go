@@ -269,7 +269,6 @@ func TestWorksErrors(t *testing.T) {
 		{o, "dp=2", 1, 3, "do not divide"},
 		{o, "dp=1", 0, 1, "need at least 1"},
 		{o, "sp=3", 1, 1, "divide"},
-		{o, "dp=2 cp=2 tp=2 order=dp,tp,cp", 1, 2, "not equally far apart"},
 		{program.Options{Model: gpt(true), Seq: 65}, "dp=1", 1, 1, "exceeds"},
 	} {
 		s := strategy(t, c.plan)
@@ -280,6 +279,18 @@ func TestWorksErrors(t *testing.T) {
 		if _, err := program.Works(c.o, s, c.stages, c.rows, b); err == nil {
 			t.Errorf("%s: no error", c.plan)
 		}
+	}
+}
+
+// TestGroupsWithGaps takes ranks with others between for as many that reach as far.
+func TestGroupsWithGaps(t *testing.T) {
+	w, err := program.Works(optionsOf(gpt(true)), strategy(t, "dp=2 cp=2 tp=2 order=dp,tp,cp"), 1, 2, newBackend(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := cluster.Group{Ranks: 4, Stride: 2} // 0, 1, 4 and 5
+	if !slices.ContainsFunc(w.Block.Exchanges, func(e cost.Exchange) bool { return e.Once && e.Group == want }) {
+		t.Errorf("no sum over %+v: %+v", want, w.Block.Exchanges)
 	}
 }
 
