@@ -64,18 +64,3 @@ func Example() {
 	// loss %3
 	// loss summed over dp
 }
-
-func ExampleAuto() {
-	choice, err := parallel.Auto(parallel.Facts{Blocks: 4}, 4, 6)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Print(choice.Explain())
-	// Output:
-	// pp=2 dp=2 tp=1 zero=0 ckpt=none micro=3 schedule=1f1b
-	//   not dp=4: it does not divide the batch of 6
-	//   dp=2: the largest left that divides workers (4) and batch (6)
-	//   pp=2: workers/dp, stages of 2, 2 blocks
-	//   micro=3: divides the 3 rows of a rank, at most 4*pp; a stage idles 1/4 of a step
-}

@@ -267,3 +267,36 @@ func writeFile(fill func(io.Writer) error, path string) error {
 	}
 	return atomicfile.WriteStream(path, fill)
 }
+
+// ProfileLayers measures the layers of a model on this machine, for as many
+// workers as o says. path names a file for the result, empty for none.
+func ProfileLayers(ctx context.Context, o PlanOptions, fresh bool, path string, out Output) error {
+	s, err := o.open(ctx, planAuto, out)
+	if err != nil {
+		return err
+	}
+	r, err := s.request(nil, o.Batch)
+	if err != nil {
+		return err
+	}
+	layers, err := r.Layers()
+	if err != nil {
+		return err
+	}
+	layers.Fresh, layers.Say = fresh, func(name, text string) { s.say(name, "%s", text) }
+	times, kept, err := profile.MeasureLayers(ctx, layers)
+	if err != nil {
+		return err
+	}
+	if path != "" {
+		if err := times.Save(path); err != nil {
+			return fmt.Errorf("--out: %w", err)
+		}
+	}
+	if out.JSON {
+		return json.NewEncoder(out.Result).Encode(times)
+	}
+	times.Write(out.Result)
+	_, err = fmt.Fprintf(out.Result, "kept       %s\n", kept)
+	return err
+}

@@ -1,6 +1,7 @@
 package planning
 
 import (
+	"runtime"
 	"slices"
 
 	"github.com/galvani-ml/galvani/models"
@@ -22,7 +23,7 @@ func (r *Request) Layers(others ...parallel.Strategy) (profile.LayerOptions, err
 		return profile.LayerOptions{}, err
 	}
 	facts := parallel.FactsOf(model)
-	o := profile.LayerOptions{Program: r.Program, Threads: r.Threads, Copies: min(r.Workers, max(1, r.Cluster.Cores/max(1, r.Threads)))}
+	o := profile.LayerOptions{Program: r.Program, Threads: r.Threads, Copies: min(r.Workers, max(1, runtime.GOMAXPROCS(0)/max(1, r.Threads)))}
 	space := search.Space{Devices: r.Workers, Paradigms: r.Paradigms}
 	for _, stages := range space.Stages() {
 		if stages > facts.Blocks || len(r.Stages) > 0 && !slices.Contains(r.Stages, stages) {
