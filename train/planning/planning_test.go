@@ -2,6 +2,7 @@ package planning_test
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -39,8 +40,10 @@ func open(t testing.TB, cfg models.Config, seq, workers, batch int) *planning.Pr
 }
 
 // TestRecompute evaluates random plans from the search's tables and from the
-// plans' own compiled stages. Where all layers have one strategy the two are
-// equal; where they change, gradients of small tensors are joined differently.
+// plans' own compiled stages. Where all layers split the ranks alike, the two are
+// nearly equal. Where they do not, the mesh has more axes, and a collective over
+// several of them goes axis by axis: over eight ranks of two hosts, first within
+// the hosts, which may be faster. The tables do not know of that.
 func TestRecompute(t *testing.T) {
 	var worst float64
 	rapid.Check(t, func(r *rapid.T) {
@@ -64,9 +67,14 @@ func TestRecompute(t *testing.T) {
 		}
 		off := got.Step/want.Step - 1
 		worst = max(worst, math.Abs(off))
-		limit := 0.02
-		if len(plan.Layers) > 0 {
-			limit = 0.35
+		limit := 0.08
+		if n := len(plan.Layers); n > 0 && (plan.Layers[0].Checkpoint || plan.Layers[n-1].Checkpoint) {
+			r.Skip("no search checkpoints embedding or head")
+		}
+		for _, l := range plan.Layers {
+			if !slices.Equal(l.Borders(), plan.Layers[0].Borders()) {
+				limit = 1
+			}
 		}
 		if math.Abs(off) > limit {
 			r.Fatalf("%v: %v from the tables, %v from its own stages (%+.1f%%)", plan, got.Step, want.Step, 100*off)
