@@ -36,8 +36,12 @@ func keyOf(o Options, s spec) key {
 	}
 }
 
-// path is where the result lies in the cache, whose directory it makes.
-func (k key) path(dir string) (string, error) {
+// path is where the result lies in the cache.
+func (k key) path(dir string) (string, error) { return cached(dir, "hardware", k) }
+
+// cached is the file of a result in the cache, whose directory it makes: dir, or
+// where that is empty one in the user's cache.
+func cached(dir, name string, key any) (string, error) {
 	if dir == "" {
 		base, err := os.UserCacheDir()
 		if err != nil {
@@ -48,10 +52,10 @@ func (k key) path(dir string) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("profile: cache: %w", err)
 	}
-	text, err := json.Marshal(k)
+	text, err := json.Marshal(key)
 	if err != nil {
 		return "", err
 	}
 	sum := sha256.Sum256(text)
-	return filepath.Join(dir, "hardware-"+hex.EncodeToString(sum[:8])+".json"), nil
+	return filepath.Join(dir, name+"-"+hex.EncodeToString(sum[:8])+".json"), nil
 }
