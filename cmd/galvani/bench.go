@@ -16,6 +16,7 @@ type benchCmd struct {
 	Train    benchTrainCmd    `cmd:"" help:"Training steps, beside the same model on other frameworks: tokens/s, GFLOP/s, share of the peak, memory, allocation."`
 	CPU      benchCPUCmd      `cmd:"" name:"cpu" help:"Kernels at the sizes of GPT-2 124M beside the limits of this machine: GFLOP/s, GB/s, share of the peak."`
 	Generate benchGenerateCmd `cmd:"" help:"Text generation by GPT-2 124M, one sequence: tokens/s, share of what memory bandwidth allows."`
+	Predict  benchPredictCmd  `cmd:"" help:"What the planner predicts beside what training takes: every plan of a small space, priced, simulated and run; errors, and the regret of the plans chosen."`
 	Plan     benchPlanCmd     `cmd:"" help:"Search of recorded problems of Galvatron by its own formulas: cost beside its search engine's, memory, seconds of search."`
 }
 
@@ -30,6 +31,26 @@ type benchPlanCmd struct {
 // Run searches.
 func (c *benchPlanCmd) Run(ctx context.Context, s *streams) error {
 	return bench.Plan(ctx, bench.PlanOptions{Cases: c.Cases, Profiles: c.Profiles, Write: c.Write, JSON: c.JSON}, s.out)
+}
+
+// benchPredictCmd is `galvani bench predict`.
+type benchPredictCmd struct {
+	Workload []string `default:"all" enum:"${predictions}" placeholder:"NAME" help:"What to train: ${predictions}. Repeatable. Default: all."`
+	Workers  []int    `default:"2,4" placeholder:"N,N" help:"Numbers of worker processes. Default: ${default}."`
+	Plans    int      `default:"40" help:"Plans of a workload at most, beside those that the planner chooses: of more, some are drawn, the same each time."`
+	Rounds   int      `default:"3" help:"Turns that each plan takes; those that are nearly the best, and those chosen, take as many again."`
+	Steps    int      `default:"3" help:"Steps a turn."`
+	LinkRate []string `placeholder:"RATE,RATE" help:"Compare within networks of these rates instead, as 1Gbps,10Gbps: namespaces with a loopback that tc limits, measured each by itself. Needs root, ip and tc; where these lack, it is skipped."`
+	Fresh    bool     `help:"Measure this machine and the models' layers anew."`
+	JSON     bool     `help:"Print one JSON object a line."`
+}
+
+// Run compares.
+func (c *benchPredictCmd) Run(ctx context.Context, s *streams) error {
+	return bench.Predict(ctx, bench.PredictOptions{
+		Workloads: c.Workload, Workers: c.Workers, Plans: c.Plans, Rounds: c.Rounds, Steps: c.Steps, LinkRates: c.LinkRate,
+		Fresh: c.Fresh, JSON: c.JSON, Log: s.errs, Version: version(),
+	}, s.out)
 }
 
 // benchGenerateCmd is `galvani bench generate`.

@@ -26,13 +26,14 @@ type key struct {
 	Threads   int    // of the machine, as far as this process may use them
 	Workers   int
 	Server    string // URL, empty for an embedded one
+	Network   string // empty for the machine's own
 	Spec      spec
 }
 
 func keyOf(o Options, s spec) key {
 	return key{
 		Revision: revision, Processor: probe.Processor(), System: runtime.GOOS + "/" + runtime.GOARCH,
-		ISA: string(kernel.ActiveISA()), Threads: runtime.GOMAXPROCS(0), Workers: o.Workers, Server: o.NATS, Spec: s,
+		ISA: string(kernel.ActiveISA()), Threads: runtime.GOMAXPROCS(0), Workers: o.Workers, Server: o.NATS, Network: o.Network, Spec: s,
 	}
 }
 

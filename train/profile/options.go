@@ -13,6 +13,7 @@ import (
 type Options struct {
 	Workers int           // worker processes on this machine; default 2
 	NATS    string        // URL of a server; empty to start one
+	Network string        // names the network that the workers are in, where it is not the machine's own; what is kept holds for it alone
 	Largest int64         // bytes of the largest exchange; default 16 MiB
 	Window  time.Duration // that each figure takes, about; default 60 ms
 	Fresh   bool          // measure even if there is a result
