@@ -18,6 +18,7 @@ import (
 type natsTransport struct {
 	*inbox
 	out      *outbox
+	wires    []wire // by rank
 	session  *Session
 	job      Job
 	sub      *nats.Subscription
@@ -67,7 +68,10 @@ func openNATS(ctx context.Context, s *Session, job Job, rank, size int, o Transp
 	life, t.end = context.WithCancelCause(s.life)
 	t.inbox = newInbox(life, t.abort, rank, size, o)
 	t.inbox.credit = t.giveCredit
-	t.out = newOutbox(life, rank, job.Epoch, o, t.publish)
+	for r := range size {
+		t.wires = append(t.wires, &natsWire{t, r})
+	}
+	t.out = newOutbox(life, rank, job.Epoch, o, t.wires)
 	t.release = context.AfterFunc(life, t.out.stop)
 	t.pumped.Go(func() {
 		if err := t.out.pump(); err != nil {
@@ -178,32 +182,46 @@ func (t *natsTransport) abort(err error) {
 	})
 }
 
-// notice sends a frame that is not a chunk.
+// notice sends a frame that is not a chunk over NATS.
 func (t *natsTransport) notice(k kind, peer int, edge, n uint32, payload []byte) error {
-	f := newFrame(len(payload))
-	defer f.free()
-	copy(f.payload(), payload)
-	h := header{kind: k, src: uint16(t.rank), dst: uint16(peer), edge: edge, epoch: t.job.Epoch, seq: n, sum: checksum(payload)}
-	h.put(f.buf)
-	return t.publish(peer, f.buf)
+	h := t.header(k, peer, edge, n)
+	return (&natsWire{t, peer}).write(&h, payload)
 }
 
+// header is that of a frame that is not a chunk.
+func (t *natsTransport) header(k kind, peer int, edge, n uint32) header {
+	return header{kind: k, src: uint16(t.rank), dst: uint16(peer), edge: edge, epoch: t.job.Epoch, seq: n}
+}
+
+// giveCredit goes the way of the tensors.
 func (t *natsTransport) giveCredit(src int, edge uint32, n int) {
-	if err := t.notice(kindCredit, src, edge, uint32(n), nil); err != nil {
+	h := t.header(kindCredit, src, edge, uint32(n))
+	if err := t.wires[src].write(&h, nil); err != nil {
 		t.abort(err)
 	}
 }
 
-// publish hands a frame to the client library, which copies it.
-func (t *natsTransport) publish(peer int, b []byte) error {
-	frames := [1][]byte{b}
+// natsWire carries frames to a peer over NATS.
+type natsWire struct {
+	t    *natsTransport
+	peer int
+}
+
+// write hands a frame to the client library, which copies it.
+func (w *natsWire) write(h *header, payload []byte) error {
+	f := newFrame(len(payload))
+	defer f.free()
+	copy(f.payload(), payload)
+	h.sum = checksum(payload)
+	h.put(f.buf)
+	frames := [1][]byte{f.buf}
 	send := frames[:]
-	if t.tamper != nil {
-		send = t.tamper(b)
+	if w.t.tamper != nil {
+		send = w.t.tamper(f.buf)
 	}
-	for _, f := range send {
-		if err := t.session.data.Publish(t.subjects[peer], f); err != nil {
-			return t.session.connError(err)
+	for _, b := range send {
+		if err := w.t.session.data.Publish(w.t.subjects[w.peer], b); err != nil {
+			return w.t.session.connError(err)
 		}
 	}
 	return nil
@@ -262,7 +280,8 @@ func (t *natsTransport) farewell() error {
 	t.out.drain()
 	for peer := range t.size {
 		if peer != t.rank {
-			if err := t.notice(kindBye, peer, 0, 0, nil); err != nil {
+			h := t.header(kindBye, peer, 0, 0)
+			if err := t.wires[peer].write(&h, nil); err != nil {
 				return err
 			}
 		}
