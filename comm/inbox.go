@@ -79,6 +79,7 @@ func (b *inbox) edge(src int, id uint32) *inEdge {
 			waiter: waiter{life: b.life, timeout: b.timeout},
 			ready:  make(chan struct{}, 1), taken: make(chan struct{}, 1),
 		}
+		e.idle.L = &e.mu
 		b.edges[k] = e
 	}
 	return e

@@ -91,7 +91,7 @@ func (b *inbox) awaitPost(ctx context.Context, e *inEdge, src int, p *post) erro
 
 // claim returns where the payload of h belongs if a receiver waits for it to be
 // stored, else nil. The transport fills it and delivers the chunk as placed, or
-// calls release.
+// has filled called alone.
 func (b *inbox) claim(h *header, n int) []byte {
 	e := b.edge(int(h.src), h.edge)
 	e.mu.Lock()
@@ -104,8 +104,8 @@ func (b *inbox) claim(h *header, n int) []byte {
 	return p.dst[p.at:][:n]
 }
 
-// release says that the transport is done with what claim returned.
-func (b *inbox) release(h *header) {
+// filled says that the transport is done with what claim returned.
+func (b *inbox) filled(h *header) {
 	e := b.edge(int(h.src), h.edge)
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -157,6 +157,16 @@ func (j *job) follow(ctx context.Context, c *comm.Coordinator) error {
 // handle takes in one event.
 func (j *job) handle(e comm.Event) error {
 	switch e.Kind {
+	case eventRoutes:
+		var r routesReport
+		if err := json.Unmarshal(e.Data, &r); err != nil {
+			return err
+		}
+		j.progress.fact("data plane", "%s", r.Text)
+		for _, note := range r.Notes {
+			j.progress.fact("", "%s", note)
+		}
+		return nil
 	case eventStep:
 		var r stepReport
 		if err := json.Unmarshal(e.Data, &r); err != nil {

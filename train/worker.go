@@ -88,11 +88,14 @@ func serve(ctx context.Context, member *comm.Member) error {
 		return err
 	}
 	limitHeap(plannedOf(program, part), program)
-	wire, err := member.Transport(ctx, comm.TransportOptions{Timeout: exchangeTimeout})
+	wire, routes, err := member.Transport(ctx, comm.TransportOptions{Plane: comm.Plane(spec.Config.Collectives), Timeout: exchangeTimeout})
 	if err != nil {
 		return err
 	}
 	defer wire.Close()
+	if err := reportRoutes(member, routes); err != nil {
+		return err
+	}
 	transport := &metered{Transport: wire}
 	w, err := newWorld(transport, part)
 	if err != nil {
@@ -105,6 +108,18 @@ func serve(ctx context.Context, member *comm.Member) error {
 	defer r.close()
 	m := &meter{machine: r.machine, transport: transport, pipeline: spec.Plan.PP > 1}
 	return (&loop{rank: r, member: member, meter: m}).run(ctx)
+}
+
+// reportRoutes has rank 0 say what carries tensors: all ranks know the same.
+func reportRoutes(m *comm.Member, r comm.Routes) error {
+	if m.Rank() != 0 || m.Size() == 1 {
+		return nil
+	}
+	text, err := json.Marshal(routesReport{Text: r.String(), Notes: r.Notes})
+	if err != nil {
+		return err
+	}
+	return m.Report(eventRoutes, text)
 }
 
 // loop takes the steps of a worker and reports them.
