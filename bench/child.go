@@ -41,6 +41,9 @@ func (f failure) fault() string { return f.Error }
 // named kind for the workload it reads from stdin, runs as many steps as each
 // further request asks for, and ends with its input.
 func Child(kind string, stdin io.Reader, stdout io.Writer) error {
+	if kind == commRank {
+		return serveRank(stdin, stdout)
+	}
 	newRunner, ok := runners[kind]
 	if !ok {
 		return fmt.Errorf("bench: no runner is named %q", kind)

@@ -1,6 +1,9 @@
-# Collectives of Gloo by torch.distributed. The first argument is the number of
-# ranks; this process is rank 0 and starts the others. It is told {"op",
-# "elements", "repetitions"} a line on standard input and answers {"seconds"}.
+"""Collectives of Gloo by torch.distributed, as a peer of `galvani bench comm`.
+
+The first argument is the number of ranks; this process is rank 0 and starts the
+others. It speaks as mpi.py does. Gloo has no reduce-scatter.
+"""
+
 import json
 import os
 import sys
@@ -61,12 +64,11 @@ if rank > 0:
             break
         measure(*message.tolist())
     os._exit(0)
-print(json.dumps({"version": "torch " + torch.__version__}), flush=True)
 for line in sys.stdin:
     ask = json.loads(line)
     message = torch.tensor([OPS.index(ask["op"]), ask["elements"], ask["repetitions"]])
     dist.broadcast(message, 0)
-    print(json.dumps({"seconds": measure(*message.tolist())}), flush=True)
+    print(json.dumps({"seconds": measure(*message.tolist()), "version": "torch " + torch.__version__}), flush=True)
 dist.broadcast(torch.zeros(3, dtype=torch.int64), 0)
 for _ in range(1, size):
     os.wait()

@@ -1,7 +1,16 @@
-# Collectives of Open MPI, called through its C library. mpirun runs it as every
-# rank; rank 0 is told {"op", "elements", "repetitions"} a line on standard input
-# and answers {"seconds"}. The others sleep between turns: Open MPI's own waits
-# spin.
+"""Collectives of Open MPI, as a peer of `galvani bench comm`, called through its C
+library.
+
+mpirun runs it as every rank. Rank 0 reads JSON objects from standard input, one a
+line, and answers each on standard output:
+
+    {"op": "all-reduce", "elements": 1024, "repetitions": 5}
+        -> {"seconds": [...], "version": "Open MPI v4.1.4"}
+
+Tensors are float32 in private memory, reduced and gathered in place. One call
+more than asked for runs first and is not counted. The other ranks sleep between turns: Open MPI's own waits spin.
+"""
+
 import ctypes
 import json
 import sys
@@ -74,7 +83,7 @@ if rank > 0:
 else:
     version = ctypes.create_string_buffer(256)
     lib.MPI_Get_library_version(version, ctypes.byref(number))
-    print(json.dumps({"version": version.value.decode().split(",")[0]}), flush=True)
+    name = version.value.decode().split(",")[0]
 
     def tell(values):
         message[:] = values
@@ -85,6 +94,6 @@ else:
         ask = json.loads(line)
         values = [OPS.index(ask["op"]), ask["elements"], ask["repetitions"]]
         tell(values)
-        print(json.dumps({"seconds": measure(*values)}), flush=True)
+        print(json.dumps({"seconds": measure(*values), "version": name}), flush=True)
     tell([0, 0, 0])
 lib.MPI_Finalize()

@@ -89,7 +89,7 @@ func newParser(c *cli, out, errs io.Writer) (*kong.Kong, error) {
 		kong.Resolvers(configResolver{}),
 		kong.Vars{
 			"version": version(), "presets": strings.Join(models.Presets(), ", "), "workloads": strings.Join(bench.Workloads(), ", "),
-			"passes": exec.PassNames(),
+			"passes": exec.PassNames(), "collectives": strings.Join(bench.CommOps(), ","), "planes": strings.Join(bench.CommPlanes(), ","),
 		},
 	)
 }
