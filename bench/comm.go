@@ -32,7 +32,7 @@ type CommOptions struct {
 func CommOps() []string { return []string{opAllReduce, opAllGather, opReduceScatter} }
 
 // CommPlanes are the data planes that it measures.
-func CommPlanes() []string { return []string{string(comm.NATS), string(comm.TCP)} }
+func CommPlanes() []string { return []string{string(comm.NATS), string(comm.TCP), string(comm.SHM)} }
 
 const (
 	opAllReduce     = "all-reduce"

@@ -43,6 +43,7 @@ type chunk struct {
 // inEdge queues the chunks of one edge. One goroutine receives from it.
 type inEdge struct {
 	waiter
+	peer  int
 	ready chan struct{} // fires when a chunk or a bye has come
 	taken chan struct{} // fires when a chunk was taken out
 
@@ -76,8 +77,8 @@ func (b *inbox) edge(src int, id uint32) *inEdge {
 	e := b.edges[k]
 	if e == nil {
 		e = &inEdge{
-			waiter: waiter{life: b.life, timeout: b.timeout},
-			ready:  make(chan struct{}, 1), taken: make(chan struct{}, 1),
+			waiter: waiter{life: b.life, timeout: b.timeout}, peer: src,
+			ready: make(chan struct{}, 1), taken: make(chan struct{}, 1),
 		}
 		e.idle.L = &e.mu
 		b.edges[k] = e

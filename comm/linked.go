@@ -22,7 +22,12 @@ func (l *linked) init(t *natsTransport) {
 }
 
 // carrier makes the carrier of a plane.
-func (t *natsTransport) carrier(Plane) carrier { return newTCPCarrier(t) }
+func (t *natsTransport) carrier(p Plane) carrier {
+	if p == SHM {
+		return newShmCarrier(t)
+	}
+	return newTCPCarrier(t)
+}
 
 // adopt has a link carry what goes to and comes from a peer.
 func (t *natsTransport) adopt(peer int, l link) {
@@ -30,6 +35,9 @@ func (t *natsTransport) adopt(peer int, l link) {
 	t.linked.links = append(t.linked.links, l)
 	t.linked.mu.Unlock()
 	t.wires[peer] = l
+	if l, ok := l.(*shmLink); ok {
+		t.inbox.lead = l.hub.wait
+	}
 	t.linked.running.Go(l.run)
 	if t.life.Err() != nil {
 		l.close() // the hook may have run before

@@ -155,9 +155,13 @@ func worlds(t *testing.T, n int, test func(t *testing.T, world []Transport)) {
 		test(t, world)
 		each(n, func(rank int) error { return world[rank].Close() })
 	})
-	for name, hosts := range map[string][]string{"tcp": nil, "tcp between hosts": apart(n)} {
-		t.Run(name, func(t *testing.T) {
-			world, _ := planeWorld(t, dialAll(t, startServer(t).Endpoint(), n), TCP, hosts, TransportOptions{})
+	for _, c := range []struct {
+		name  string
+		plane Plane
+		hosts []string
+	}{{"tcp", TCP, nil}, {"tcp between hosts", TCP, apart(n)}, {"shm", SHM, nil}} {
+		t.Run(c.name, func(t *testing.T) {
+			world, _ := planeWorld(t, dialAll(t, startServer(t).Endpoint(), n), c.plane, c.hosts, TransportOptions{})
 			test(t, world)
 			each(n, func(rank int) error { return world[rank].Close() })
 		})

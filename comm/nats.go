@@ -220,6 +220,10 @@ func (t *natsTransport) header(k kind, peer int, edge, n uint32) header {
 
 // giveCredit goes the way of the tensors.
 func (t *natsTransport) giveCredit(src int, edge uint32, n int) {
+	if l, ok := t.wires[src].(link); ok {
+		l.credit(edge, n)
+		return
+	}
 	h := t.header(kindCredit, src, edge, uint32(n))
 	if err := t.wires[src].write(&h, nil); err != nil {
 		t.abort(err)

@@ -77,6 +77,9 @@ func (b *outbox) edge(dst int, id uint32) *outEdge {
 	e := b.edges[k]
 	if e == nil {
 		e = &outEdge{waiter: waiter{life: b.life, timeout: b.timeout}, dst: dst, room: make(chan struct{}, 1), credits: b.window}
+		if l, ok := b.wires[dst].(link); ok {
+			e.credits = l.window()
+		}
 		b.edges[k] = e
 	}
 	return e

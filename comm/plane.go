@@ -14,17 +14,18 @@ const (
 	Auto Plane = "auto" // for each pair of ranks the first that works, of those below from the last to the first
 	NATS Plane = "nats" // frames through the NATS server; always works
 	TCP  Plane = "tcp"  // a connection between the two ranks
+	SHM  Plane = "shm"  // memory that the two ranks share, on one host
 )
 
 // preferred are the planes that [Auto] tries before NATS, the best first.
-var preferred = []Plane{TCP}
+var preferred = []Plane{SHM, TCP}
 
 // ParsePlane reads a plane's name.
 func ParsePlane(name string) (Plane, error) {
 	if p := Plane(name); p == Auto || p == NATS || slices.Contains(preferred, p) {
 		return p, nil
 	}
-	return "", fmt.Errorf("comm: no data plane is named %q: there are auto, nats, tcp", name)
+	return "", fmt.Errorf("comm: no data plane is named %q: there are auto, nats, tcp, shm", name)
 }
 
 // Routes say which plane carries what goes between any two ranks.

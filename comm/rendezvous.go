@@ -25,6 +25,11 @@ type carrier interface {
 // link is a wire of its own to one peer.
 type link interface {
 	wire
+	// window is how many frames of an edge may be on the way.
+	window() int
+	// credit hands n credits of an edge back, without waiting for the peer: it is
+	// called by what takes in frames, on which the peer may wait.
+	credit(edge uint32, n int)
 	// run takes in frames until the link is closed or the peer has said bye.
 	run()
 	// finish says that no more frames follow.
@@ -37,6 +42,7 @@ type link interface {
 type greeting struct {
 	Host string
 	Want Plane
+	Shm  bool // it can share memory
 }
 
 // attempt is what a rank says of one plane: its offer, or how opening the link to
@@ -66,7 +72,7 @@ func (t *natsTransport) rendezvous(ctx context.Context, o TransportOptions) erro
 		return err
 	}
 	m := &meeting{t: t, group: g}
-	if err := exchangeJSON(ctx, g, "greeting", greeting{Host: cmp.Or(o.host, hostID()), Want: want}, &m.greetings); err != nil {
+	if err := exchangeJSON(ctx, g, "greeting", greeting{Host: cmp.Or(o.host, hostID()), Want: want, Shm: shmCan()}, &m.greetings); err != nil {
 		return err
 	}
 	if err := m.know(want); err != nil {

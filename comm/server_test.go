@@ -126,9 +126,11 @@ func TestConnectRefuses(t *testing.T) {
 	s := dial(t, startServer(t).Endpoint())
 	ctx := testContext(t)
 	for name, open := range map[string]func() (Transport, Routes, error){
-		"job":     func() (Transport, Routes, error) { return Connect(ctx, s, Job{ID: "a.b"}, 0, 1, TransportOptions{}) },
-		"rank":    func() (Transport, Routes, error) { return Connect(ctx, s, NewJob(), 2, 2, TransportOptions{}) },
-		"options": func() (Transport, Routes, error) { return Connect(ctx, s, NewJob(), 0, 1, TransportOptions{Window: -1}) },
+		"job":  func() (Transport, Routes, error) { return Connect(ctx, s, Job{ID: "a.b"}, 0, 1, TransportOptions{}) },
+		"rank": func() (Transport, Routes, error) { return Connect(ctx, s, NewJob(), 2, 2, TransportOptions{}) },
+		"options": func() (Transport, Routes, error) {
+			return Connect(ctx, s, NewJob(), 0, 1, TransportOptions{Window: -1})
+		},
 	} {
 		if _, _, err := open(); err == nil {
 			t.Errorf("%s: no error", name)
