@@ -44,6 +44,9 @@ func Child(kind string, stdin io.Reader, stdout io.Writer) error {
 	if kind == predictChildKind {
 		return predictChild(stdin, stdout)
 	}
+	if kind == commRank {
+		return serveRank(stdin, stdout)
+	}
 	newRunner, ok := runners[kind]
 	if !ok {
 		return fmt.Errorf("bench: no runner is named %q", kind)

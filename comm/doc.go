@@ -12,7 +12,7 @@
 //	data      Transport                tensors from rank to rank
 //	          Group                    collectives over a subset of ranks
 //
-// A [Transport] is made by [OverNATS] (or [Member.Transport]) between processes
+// A [Transport] is made by [Connect] (or [Member.Transport]) between processes
 // and by [Local] inside one; both share the receiving half and have the same
 // semantics. [Group] builds all-reduce, all-gather, reduce-scatter, broadcast,
 // all-to-all, rotation, barrier and a byte exchange from point-to-point messages.

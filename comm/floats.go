@@ -25,12 +25,6 @@ func rawFloats(b []byte) []float32 {
 	return unsafe.Slice((*float32)(p), len(b)/4)
 }
 
-// storeBytes is the sink of a plain receive.
-func storeBytes(dst, src []byte) { copy(dst, src) }
-
-// addBytes is the sink of a reducing receive: it adds src to dst as float32.
-func addBytes(dst, src []byte) { addFloats(rawFloats(dst), rawFloats(src)) }
-
 // addFloats computes dst[i] += src[i]. The slices have equal length. Eight
 // independent sums a turn keep the adder busy.
 func addFloats(dst, src []float32) {

@@ -99,7 +99,7 @@ func TestAddBytes(t *testing.T) {
 		shift := rapid.IntRange(0, 3).Draw(t, "shift") // payloads may be unaligned
 		x, y := ramp(n, 0.5), ramp(n, 3)
 		src := append(make([]byte, shift), rawBytes(y)...)[shift:]
-		addBytes(rawBytes(x), src)
+		addFloats(x, rawFloats(src))
 		for i := range x {
 			if x[i] != 3.5*float32(i) {
 				t.Fatalf("element %d is %v", i, x[i])

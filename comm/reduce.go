@@ -10,26 +10,23 @@ import "context"
 // As around a ring, a member sends 1-1/Size of src, which is the least
 // (Patarasuk and Yuan 2009, "Bandwidth optimal all-reduce"); but it waits for no
 // chain of others, and memory for a few blocks a member is taken on the way.
+//
+// It sends beside receiving, a few blocks ahead: what arrives then finds its
+// receiver waiting, and both ways of a link are busy.
 func (g *Group) reduceScatter(ctx context.Context, tag Tag, dst, src []float32) error {
 	mine := g.shard(src, g.me)
 	blocks := (len(src)/g.Size() + blockSize) / blockSize // of the largest part, at least
-	flight := max(2, ahead/(g.Size()-1))
-	sent := 0
+	send := g.beside(blocks, func(b int) error { return g.scatter(ctx, tag, src, b) })
 	for b := range blocks {
-		for ; sent < min(blocks, b+flight); sent++ {
-			if err := g.scatter(ctx, tag, src, sent); err != nil {
-				return err
+		own := blockOf(mine, b)
+		if b == 0 || len(own) > 0 {
+			if err := g.sum(ctx, tag, blockOf(dst, b), own); err != nil {
+				return send.fail(err)
 			}
 		}
-		own := blockOf(mine, b)
-		if b > 0 && len(own) == 0 {
-			continue
-		}
-		if err := g.sum(ctx, tag, blockOf(dst, b), own); err != nil {
-			return err
-		}
+		send.received()
 	}
-	return nil
+	return send.wait()
 }
 
 // scatter sends block b of each other member's part of x, the first even if it

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/parallel"
 	"github.com/galvani-ml/galvani/parallel/cluster"
 	"github.com/galvani-ml/galvani/train/planning"
@@ -54,7 +55,7 @@ func readCluster(name string) (*cluster.Cluster, error) {
 // measureHere measures this machine and the layers of the model, or takes what
 // was measured before.
 func (s *setup) measureHere(ctx context.Context, r *planning.Request, fresh bool, others []parallel.Strategy) error {
-	hardware, err := profile.Hardware(ctx, profile.Options{Workers: r.Workers, NATS: s.config.NATS, Fresh: fresh, Version: s.version, Say: s.sayOnce("profile", "measuring this machine, once")})
+	hardware, err := profile.Hardware(ctx, profile.Options{Workers: r.Workers, Plane: comm.Plane(s.config.Collectives), NATS: s.config.NATS, Fresh: fresh, Version: s.version, Say: s.sayOnce("profile", "measuring this machine, once")})
 	if err != nil {
 		return err
 	}

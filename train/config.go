@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/exec"
 )
 
@@ -43,7 +44,7 @@ type Config struct {
 	DisablePass []exec.Pass `yaml:"disable-pass,omitempty" group:"Parallelism" placeholder:"PASS" help:"Passes of the compiler to leave out, of ${passes}. None changes a result's bits."`
 	EnablePass  []exec.Pass `yaml:"enable-pass,omitempty" group:"Parallelism" placeholder:"PASS" help:"Passes to do besides the usual ones, which are all but recompute: that saves memory and takes a little time."`
 	Device      string      `yaml:"device" default:"auto" enum:"auto,cpu,gpu" group:"Parallelism" help:"Device: ${enum}."`
-	Collectives string      `yaml:"collectives" default:"auto" enum:"auto,nats,tcp,shm,nccl" group:"Parallelism" help:"What moves tensors between workers: ${enum}."`
+	Collectives string      `yaml:"collectives" default:"auto" enum:"auto,nats,tcp,shm,nccl" group:"Parallelism" help:"What carries tensors between workers, their data plane: ${enum}. auto takes for each two of them the best that works: tcp, a connection of their own, encrypted between hosts; nats, the server that carries all else. All give the same bits."`
 	NATS        string      `yaml:"nats,omitempty" group:"Parallelism" placeholder:"URL" help:"External NATS server, as nats://host:4222. Default: embedded."`
 
 	Out       string `yaml:"out,omitempty" group:"Output" placeholder:"DIR" help:"Where checkpoints, metrics and the effective configuration go. Default: runs/MODEL-TIME."`
@@ -108,6 +109,7 @@ func (c *Config) Validate() error {
 	err = exec.CheckPasses(slices.Concat(c.DisablePass, c.EnablePass)...)
 	check(err == nil, "--disable-pass, --enable-pass: %v", err)
 	check(c.Device != "gpu", "--device gpu: this build has no GPU back end; use --device cpu")
-	check(c.Collectives == "auto" || c.Collectives == "nats", "--collectives %s: no such plugin is installed; use nats", c.Collectives)
+	_, err = comm.ParsePlane(c.Collectives)
+	check(err == nil, "--collectives %s: this build has no such data plane; use auto, tcp or nats", c.Collectives)
 	return errors.Join(errs...)
 }

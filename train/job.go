@@ -74,6 +74,16 @@ func (j *job) interrupted(ctx context.Context, workers *launch.Job) error {
 // handle takes in one event, and tells whether it is the worker's last.
 func (j *job) handle(e comm.Event) (last bool, err error) {
 	switch e.Kind {
+	case eventRoutes:
+		var r routesReport
+		if err := json.Unmarshal(e.Data, &r); err != nil {
+			return err
+		}
+		j.progress.fact("data plane", "%s", r.Text)
+		for _, note := range r.Notes {
+			j.progress.fact("", "%s", note)
+		}
+		return nil
 	case eventStep:
 		var r stepReport
 		if err := json.Unmarshal(e.Data, &r); err != nil {

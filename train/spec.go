@@ -26,14 +26,21 @@ type Spec struct {
 
 // Kinds of events that workers report.
 const (
-	eventStep  = "step"
-	eventVal   = "val"
-	eventSaved = "saved"
-	eventDone  = "done"
+	eventRoutes = "routes"
+	eventStep   = "step"
+	eventVal    = "val"
+	eventSaved  = "saved"
+	eventDone   = "done"
 )
 
 // commandStop asks the workers to save and end after the current step.
 const commandStop = "stop"
+
+// routesReport says which data planes join the workers.
+type routesReport struct {
+	Text  string
+	Notes []string // why not better ones
+}
 
 // stepReport is one worker's view of a step. Loss and norm are the whole job's.
 type stepReport struct {

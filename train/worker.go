@@ -47,11 +47,14 @@ func serve(ctx context.Context, member *comm.Member, text []byte) error {
 		return err
 	}
 	limitHeap(program, part)
-	wire, err := member.Transport(ctx, comm.TransportOptions{Timeout: exchangeTimeout})
+	wire, routes, err := member.Transport(ctx, comm.TransportOptions{Plane: comm.Plane(spec.Config.Collectives), Timeout: exchangeTimeout})
 	if err != nil {
 		return err
 	}
 	defer wire.Close()
+	if err := reportRoutes(member, routes); err != nil {
+		return err
+	}
 	transport := &metered{Transport: wire}
 	w, err := newWorld(transport, part)
 	if err != nil {
@@ -64,6 +67,18 @@ func serve(ctx context.Context, member *comm.Member, text []byte) error {
 	defer r.close()
 	m := &meter{machine: r.machine, transport: transport, pipeline: spec.Plan.PP > 1}
 	return (&loop{rank: r, member: member, meter: m}).run(ctx)
+}
+
+// reportRoutes has rank 0 say what carries tensors: all ranks know the same.
+func reportRoutes(m *comm.Member, r comm.Routes) error {
+	if m.Rank() != 0 || m.Size() == 1 {
+		return nil
+	}
+	text, err := json.Marshal(routesReport{Text: r.String(), Notes: r.Notes})
+	if err != nil {
+		return err
+	}
+	return m.Report(eventRoutes, text)
 }
 
 // loop takes the steps of a worker and reports them.

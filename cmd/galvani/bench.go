@@ -9,12 +9,14 @@ import (
 
 	"github.com/galvani-ml/galvani/bench"
 	"github.com/galvani-ml/galvani/exec"
+	"github.com/galvani-ml/galvani/train"
 )
 
 // benchCmd is `galvani bench`.
 type benchCmd struct {
 	Train    benchTrainCmd    `cmd:"" help:"Training steps, beside the same model on other frameworks: tokens/s, GFLOP/s, share of the peak, memory, allocation."`
 	CPU      benchCPUCmd      `cmd:"" name:"cpu" help:"Kernels at the sizes of GPT-2 124M beside the limits of this machine: GFLOP/s, GB/s, share of the peak."`
+	Comm     benchCommCmd     `cmd:"" name:"comm" help:"Collectives between processes of this machine over each data plane, beside Open MPI and Gloo: median times, GB/s, ratios."`
 	Generate benchGenerateCmd `cmd:"" help:"Text generation by GPT-2 124M, one sequence: tokens/s, share of what memory bandwidth allows."`
 	Predict  benchPredictCmd  `cmd:"" help:"What the planner predicts beside what training takes: every plan of a small space, priced, simulated and run; errors, and the regret of the plans chosen."`
 	Plan     benchPlanCmd     `cmd:"" help:"Search of recorded problems of Galvatron by its own formulas: cost beside its search engine's, memory, seconds of search."`
@@ -51,6 +53,30 @@ func (c *benchPredictCmd) Run(ctx context.Context, s *streams) error {
 		Workloads: c.Workload, Workers: c.Workers, Plans: c.Plans, Rounds: c.Rounds, Steps: c.Steps, LinkRates: c.LinkRate,
 		Fresh: c.Fresh, JSON: c.JSON, Log: s.errs, Version: version(),
 	}, s.out)
+}
+
+// benchCommCmd is `galvani bench comm`.
+type benchCommCmd struct {
+	Op     []string      `enum:"${collectives}" default:"${collectives}" placeholder:"NAME" help:"What to measure: ${collectives}. Repeatable. Default: all."`
+	Plane  []string      `enum:"${planes}" default:"${planes}" placeholder:"NAME" help:"Over which data planes: ${planes}. Repeatable. Default: all."`
+	Ranks  []int         `default:"2,4" placeholder:"N" help:"Numbers of ranks, each a process. Default: ${default}."`
+	Bytes  []train.Size  `placeholder:"SIZE" help:"Sizes of the whole tensor, as 64KiB. Default: 1 KiB to 256 MiB by factors of 4."`
+	Peers  bool          `help:"Measure Open MPI and Gloo in turns, where they are installed: Debian's openmpi-bin and python3-torch, and a python3."`
+	Rounds int           `default:"3" help:"Turns that each side takes."`
+	Turn   time.Duration `default:"150ms" help:"How long a turn takes, about."`
+	SVG    string        `name:"svg" placeholder:"FILE" help:"Write a chart too."`
+	JSON   bool          `help:"Print one JSON object a line."`
+}
+
+// Run measures.
+func (c *benchCommCmd) Run(ctx context.Context, s *streams) error {
+	o := bench.CommOptions{
+		Ops: c.Op, Planes: c.Plane, Ranks: c.Ranks, Peers: c.Peers, Rounds: c.Rounds, Turn: c.Turn, SVG: c.SVG, JSON: c.JSON, Log: s.errs,
+	}
+	for _, n := range c.Bytes {
+		o.Bytes = append(o.Bytes, int(n))
+	}
+	return bench.Comm(ctx, o, s.out)
 }
 
 // benchGenerateCmd is `galvani bench generate`.

@@ -94,6 +94,7 @@ func newParser(c *cli, out, errs io.Writer) (*kong.Kong, error) {
 			"version": version(), "presets": strings.Join(models.Presets(), ", "), "workloads": strings.Join(bench.Workloads(), ", "),
 			"predictions": strings.Join(bench.PredictWorkloads(), ", "),
 			"passes":      exec.PassNames(), "clusters": strings.Join(cluster.Presets(), ", "), "strategies": train.StrategyNames(),
+			"collectives": strings.Join(bench.CommOps(), ","), "planes": strings.Join(bench.CommPlanes(), ","),
 		},
 	)
 }
