@@ -77,13 +77,13 @@ func (j *job) handle(e comm.Event) (last bool, err error) {
 	case eventRoutes:
 		var r routesReport
 		if err := json.Unmarshal(e.Data, &r); err != nil {
-			return err
+			return false, err
 		}
 		j.progress.fact("data plane", "%s", r.Text)
 		for _, note := range r.Notes {
 			j.progress.fact("", "%s", note)
 		}
-		return nil
+		return false, nil
 	case eventStep:
 		var r stepReport
 		if err := json.Unmarshal(e.Data, &r); err != nil {
