@@ -87,9 +87,9 @@ func (c *comparison) results() ([]Prediction, PredictionSummary) {
 	s := summarizePredictions(all)
 	s.Workload, s.Network, s.Workers, s.Threads = c.workload.Label, c.options.Network, c.workers, machineWide()
 	s.Name, s.Rounds, s.Steps = predictName(s.Workload, s.Network, s.Workers), c.options.Rounds, c.options.Steps
-	s.Spread = mean(c.plans, func(p *comparedPlan) float64 { return spread(each(p.steps, stepSeconds)) })
+	s.Spread = mean(c.plans, func(p *comparedPlan) float64 { return spread(each(p.counted(), stepSeconds)) })
 	for _, x := range c.choices {
-		best := c.best(x.budget)
+		best := c.best(x.budget, (*comparedPlan).finalist)
 		r := Regret{BudgetBytes: x.budget, Best: best.plan.String(), Fastest: best.seconds()}
 		if x.plan == nil {
 			r.Reason = x.reason.Error()
@@ -111,22 +111,23 @@ func predictName(workload, network string, workers int) string {
 }
 
 func (c *comparison) result(p *comparedPlan) Prediction {
-	seconds := each(p.steps, stepSeconds)
+	steps := p.counted()
+	seconds := each(steps, stepSeconds)
 	text := p.plan.String()
 	r := Prediction{
 		Suite: predictSuite, Name: predictName(c.workload.Label, c.options.Network, c.workers) + " " + text, Value: median(seconds), Unit: "s",
 		Workload: c.workload.Label, Network: c.options.Network, Workers: c.workers, Plan: text, Chosen: p.chosen,
 		Formula: p.formula.Step, Simulated: p.simulated.Step, Seconds: median(seconds), SecondsMin: slices.Min(seconds), SecondsMax: slices.Max(seconds),
 		Split:                p.formula.Split(),
-		CommunicationSeconds: median(each(p.steps, func(m training.Metrics) float64 { return m.CommunicationSeconds })),
-		WaitSeconds:          median(each(p.steps, func(m training.Metrics) float64 { return m.WaitSeconds })),
+		CommunicationSeconds: median(each(steps, func(m training.Metrics) float64 { return m.CommunicationSeconds })),
+		WaitSeconds:          median(each(steps, func(m training.Metrics) float64 { return m.WaitSeconds })),
 		PlannedBytes:         p.planned,
 	}
 	r.FormulaError, r.SimulatedError = relative(r.Formula, r.Seconds), relative(r.Simulated, r.Seconds)
 	for _, s := range p.formula.Stages {
 		r.SearchBytes = max(r.SearchBytes, s.Memory)
 	}
-	for _, m := range p.steps {
+	for _, m := range steps {
 		r.MemoryBytes = max(r.MemoryBytes, m.PeakBytes)
 	}
 	return r
