@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -42,25 +43,34 @@ type comparedPlan struct {
 	simulated *simulate.Timeline
 	planned   int64 // bytes of the largest worker, compiled
 	trial     *training.Trial
-	steps     []training.Metrics // that count, of the rounds in which the machine was measured
-	finals    []training.Metrics // and of the rounds of the finalists
+	rounds    [][]training.Metrics // the steps that count, of those in which the machine was measured
+	finals    [][]training.Metrics // and of those of the finalists
 }
 
-// counted are the steps that its prediction is compared with.
-func (p *comparedPlan) counted() []training.Metrics {
-	if len(p.steps) == 0 {
+// counted are the rounds that its prediction is compared with.
+func (p *comparedPlan) counted() [][]training.Metrics {
+	if len(p.rounds) == 0 {
 		return p.finals
 	}
-	return p.steps
+	return p.rounds
 }
 
-// seconds is the median step among finalists, or, before, in the rounds.
+// seconds is the step among finalists, or, before, in the rounds.
 func (p *comparedPlan) seconds() float64 {
 	if len(p.finals) > 0 {
-		return median(each(p.finals, stepSeconds))
+		return stepOf(fastest(p.finals))
 	}
-	return median(each(p.steps, stepSeconds))
+	return stepOf(fastest(p.rounds))
 }
+
+// fastest is the round in which a step took least: what else the machine does
+// slows it down, for seconds at a time, and never speeds it up.
+func fastest(rounds [][]training.Metrics) []training.Metrics {
+	return slices.MinFunc(rounds, func(a, b []training.Metrics) int { return cmp.Compare(stepOf(a), stepOf(b)) })
+}
+
+// stepOf is the median step of a round.
+func stepOf(steps []training.Metrics) float64 { return median(each(steps, stepSeconds)) }
 
 // choice is what the planner chooses within a budget.
 type choice struct {
@@ -182,11 +192,11 @@ const hardwareWindow = 20 * time.Millisecond
 func (c *comparison) request() planning.Request {
 	r := planning.Request{
 		Name: c.workload.Label, Program: program.Options{Model: c.workload.Model, Seq: c.workload.Seq, Precision: "fp32"},
-		Workers: c.workers, Batches: []int{c.workload.Batch}, Cluster: profiling.MedianCluster(c.clusters), Threads: planning.Threads(c.workers),
+		Workers: c.workers, Batches: []int{c.workload.Batch}, Cluster: profiling.FastestCluster(c.clusters), Threads: planning.Threads(c.workers),
 		Paradigms: predictParadigms, Checkpoint: true, Micros: predictMicros,
 	}
 	if len(c.times) > 0 {
-		r.Times = profiling.MedianLayers(c.times)
+		r.Times = profiling.FastestLayers(c.times)
 	}
 	return r
 }
@@ -268,7 +278,7 @@ func (c *comparison) run(ctx context.Context) (err error) {
 			return err
 		}
 		c.say("round %d of %d, of %s", round+1, c.options.Rounds, plural(len(turns), "plan"))
-		if err := c.turns(ctx, turns, func(p *comparedPlan) *[]training.Metrics { return &p.steps }); err != nil {
+		if err := c.turns(ctx, turns, func(p *comparedPlan) *[][]training.Metrics { return &p.rounds }); err != nil {
 			return err
 		}
 		slices.Reverse(turns)
@@ -287,7 +297,7 @@ func (c *comparison) run(ctx context.Context) (err error) {
 	turns = c.finalists()
 	for round := range c.options.Rounds {
 		c.say("final round %d of %d, of %s", round+1, c.options.Rounds, plural(len(turns), "plan"))
-		if err := c.turns(ctx, turns, func(p *comparedPlan) *[]training.Metrics { return &p.finals }); err != nil {
+		if err := c.turns(ctx, turns, func(p *comparedPlan) *[][]training.Metrics { return &p.finals }); err != nil {
 			return err
 		}
 		slices.Reverse(turns)
@@ -296,7 +306,7 @@ func (c *comparison) run(ctx context.Context) (err error) {
 }
 
 // turns runs plans one after the other.
-func (c *comparison) turns(ctx context.Context, plans []*comparedPlan, to func(*comparedPlan) *[]training.Metrics) error {
+func (c *comparison) turns(ctx context.Context, plans []*comparedPlan, to func(*comparedPlan) *[][]training.Metrics) error {
 	for _, p := range plans {
 		steps, err := p.trial.Run(ctx)
 		if err != nil {
@@ -306,7 +316,7 @@ func (c *comparison) turns(ctx context.Context, plans []*comparedPlan, to func(*
 			return fmt.Errorf("plan '%s': %d steps were reported of %d", p.plan, len(steps), warmup+c.options.Steps)
 		}
 		counted := to(p)
-		*counted = append(*counted, steps[warmup:]...)
+		*counted = append(*counted, steps[warmup:])
 	}
 	return nil
 }
@@ -331,7 +341,7 @@ func (c *comparison) finalists() []*comparedPlan {
 	return all
 }
 
-func (p *comparedPlan) wasRun() bool   { return len(p.steps) > 0 }
+func (p *comparedPlan) wasRun() bool   { return len(p.rounds) > 0 }
 func (p *comparedPlan) finalist() bool { return len(p.finals) > 0 }
 
 // best is the fastest plan of some that fits a budget; nil where none does.

@@ -7,19 +7,19 @@ import (
 	"github.com/galvani-ml/galvani/parallel/cost"
 )
 
-// MedianLayers has the median of every time of several measurements of the same
-// layers: a machine's speed drifts.
-func MedianLayers(all []*Layers) *Layers {
+// FastestLayers has the least of every time of several measurements of the same
+// layers: what else a machine does slows it down, and never speeds it up.
+func FastestLayers(all []*Layers) *Layers {
 	m := *all[0]
-	m.Update = medianOf(all, func(l *Layers) float64 { return l.Update })
+	m.Update = leastOf(all, func(l *Layers) float64 { return l.Update })
 	m.Shapes = nil
 	for s, shape := range all[0].Shapes {
 		x := LayerShapes{Strategy: shape.Strategy}
 		for p, point := range shape.Points {
 			at := func(of func(*LayerPoint) *cost.Seconds) cost.Seconds {
 				return cost.Seconds{
-					Forward:  medianOf(all, func(l *Layers) float64 { return of(&l.Shapes[s].Points[p]).Forward }),
-					Backward: medianOf(all, func(l *Layers) float64 { return of(&l.Shapes[s].Points[p]).Backward }),
+					Forward:  leastOf(all, func(l *Layers) float64 { return of(&l.Shapes[s].Points[p]).Forward }),
+					Backward: leastOf(all, func(l *Layers) float64 { return of(&l.Shapes[s].Points[p]).Backward }),
 				}
 			}
 			x.Points = append(x.Points, LayerPoint{
@@ -34,14 +34,14 @@ func MedianLayers(all []*Layers) *Layers {
 	return &m
 }
 
-// MedianCluster is the first of several measurements of the same machine, with the
-// medians of what is measured of exchanges, of overlap and of a step's end.
-func MedianCluster(all []*cluster.Cluster) *cluster.Cluster {
+// FastestCluster is the first of several measurements of the same machine, with
+// the least time of every exchange, and the median of the slow-down by overlap.
+func FastestCluster(all []*cluster.Cluster) *cluster.Cluster {
 	m := *all[0]
 	m.Overlap = medianOf(all, func(c *cluster.Cluster) float64 { return c.Overlap })
 	m.Links = nil
 	for i, l := range all[0].Links {
-		l.Latency = medianOf(all, func(c *cluster.Cluster) float64 { return c.Links[i].Latency })
+		l.Latency = leastOf(all, func(c *cluster.Cluster) float64 { return c.Links[i].Latency })
 		l.Bandwidth = medianOf(all, func(c *cluster.Cluster) float64 { return c.Links[i].Bandwidth })
 		l.Measured = slices.Clone(l.Measured)
 		for k := range l.Measured {
@@ -51,12 +51,21 @@ func MedianCluster(all []*cluster.Cluster) *cluster.Cluster {
 				x.Points = x.Points[:min(len(x.Points), len(c.Links[i].Measured[k].Points))]
 			}
 			for n := range x.Points {
-				x.Points[n].Seconds = medianOf(all, func(c *cluster.Cluster) float64 { return c.Links[i].Measured[k].Points[n].Seconds })
+				x.Points[n].Seconds = leastOf(all, func(c *cluster.Cluster) float64 { return c.Links[i].Measured[k].Points[n].Seconds })
 			}
 		}
 		m.Links = append(m.Links, l)
 	}
 	return &m
+}
+
+// leastOf is the least of a figure.
+func leastOf[T any](all []T, figure func(T) float64) float64 {
+	least := figure(all[0])
+	for _, x := range all[1:] {
+		least = min(least, figure(x))
+	}
+	return least
 }
 
 // medianOf is the median of a figure.
