@@ -90,7 +90,7 @@ func chosenPredict(names []string) ([]predictWorkload, error) {
 
 // Predict compares what the planner predicts with what training takes: plans of a
 // small space are priced by the search's formula and played by the simulator, and
-// then run by worker processes, in turns. It writes a [Prediction] of each plan to
+// run by worker processes, in turns, in each of which the machine is measured, too. It writes a [Prediction] of each plan to
 // stdout, and a [PredictionSummary] of each workload: errors, and the regret of
 // the plans that the planner chooses. When ctx ends it stops at once.
 func Predict(ctx context.Context, o PredictOptions, stdout io.Writer) error {
@@ -111,21 +111,29 @@ func predict(ctx context.Context, o PredictOptions, stdout io.Writer, workloads 
 	}
 	for _, w := range workloads {
 		for _, workers := range o.Workers {
-			c, err := newComparison(ctx, o, w, workers)
+			err := compare(ctx, o, w, workers, stdout)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			if err != nil {
 				return fmt.Errorf("bench: %s, %s: %w", w.Label, plural(workers, "worker"), err)
-			}
-			err = c.run(ctx)
-			c.close()
-			if err != nil {
-				return fmt.Errorf("bench: %s, %s: %w", w.Label, plural(workers, "worker"), err)
-			}
-			if err := c.write(stdout); err != nil {
-				return err
 			}
 		}
 	}
 	return nil
+}
+
+// compare measures one workload.
+func compare(ctx context.Context, o PredictOptions, w predictWorkload, workers int, stdout io.Writer) error {
+	c, err := newComparison(ctx, o, w, workers)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	if err := c.run(ctx); err != nil {
+		return err
+	}
+	return c.write(stdout)
 }
 
 // withDefaults fills in what is left out and checks the rest.

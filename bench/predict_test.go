@@ -85,17 +85,17 @@ func TestSummarizePredictions(t *testing.T) {
 		{"searched memory", s.SearchedMemory, 0.1},
 		{"planned memory", s.PlannedMemory, 0.25},
 		{"relative", relative(1.5, 2), -0.25},
-		{"spread", spread([]float64{5, 1, 3, 4, 2}), 1.0 / 3},
 	} {
 		if math.Abs(c.got-c.want) > 1e-12 {
 			t.Errorf("%s: %v, want %v", c.name, c.got, c.want)
 		}
 	}
-	fast := &comparedPlan{planned: 200, steps: step(1, 1, 9)}
-	slow := &comparedPlan{planned: 100, steps: step(2, 2.1, 2)}
-	nearly := &comparedPlan{planned: 200, steps: step(1.05)}
+	fast := &comparedPlan{planned: 200, rounds: [][]training.Metrics{step(3), step(1, 1, 9)}}
+	slow := &comparedPlan{planned: 100, rounds: [][]training.Metrics{step(2, 2.1, 2)}}
+	nearly := &comparedPlan{planned: 200, rounds: [][]training.Metrics{step(1.05)}}
 	c := &comparison{plans: []*comparedPlan{fast, slow, nearly}, choices: []choice{{budget: 150, plan: slow}, {budget: 250, plan: nearly}}}
-	if c.best(150) != slow || c.best(250) != fast || c.best(50) != nil {
+	run := (*comparedPlan).wasRun
+	if c.best(150, run) != slow || c.best(250, run) != fast || c.best(50, run) != nil {
 		t.Error("the best plan within a budget is not found")
 	}
 	if got := c.finalists(); len(got) != 3 || got[0] != slow {
@@ -134,7 +134,7 @@ func TestPredict(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &p); err != nil {
 			t.Fatal(err)
 		}
-		if p.Formula <= 0 || p.Simulated <= 0 || p.Seconds < p.SecondsMin || p.Seconds > p.SecondsMax || p.SearchBytes <= 0 || p.PlannedBytes <= 0 {
+		if p.Formula <= 0 || p.Simulated <= 0 || p.Seconds > p.SecondsMedian || p.SecondsMedian > p.SecondsMax || p.SearchBytes <= 0 || p.PlannedBytes <= 0 {
 			t.Errorf("prediction %+v", p)
 		}
 	}

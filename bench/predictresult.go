@@ -12,7 +12,7 @@ import (
 type Prediction struct {
 	Suite    string  `json:"suite"`
 	Name     string  `json:"name"`  // workload, workers and plan
-	Value    float64 `json:"value"` // seconds a step: the median
+	Value    float64 `json:"value"` // seconds a step
 	Unit     string  `json:"unit"`
 	Workload string  `json:"workload"`
 	Network  string  `json:"network,omitempty"` // as 1Gbps; empty for the machine's own
@@ -22,10 +22,10 @@ type Prediction struct {
 
 	Formula        float64       `json:"formula_seconds"`   // as the search scores the plan
 	Simulated      float64       `json:"simulated_seconds"` // as the simulator plays it
-	Seconds        float64       `json:"seconds"`           // measured, the median step
-	SecondsMin     float64       `json:"seconds_min"`
-	SecondsMax     float64       `json:"seconds_max"`
-	FormulaError   float64       `json:"formula_error"` // relative, with its sign
+	Seconds        float64       `json:"seconds"`           // measured, the median step of the fastest round
+	SecondsMedian  float64       `json:"seconds_median"`    // of the median round
+	SecondsMax     float64       `json:"seconds_max"`       // of the slowest
+	FormulaError   float64       `json:"formula_error"`     // relative, with its sign
 	SimulatedError float64       `json:"simulated_error"`
 	Split          planner.Split `json:"split"` // of the formula
 
@@ -60,7 +60,7 @@ type PredictionSummary struct {
 	SimulatedError float64  `json:"simulated_error"`
 	SearchedMemory float64  `json:"searched_memory_error"`
 	PlannedMemory  float64  `json:"planned_memory_error"`
-	Spread         float64  `json:"spread"` // of the steps of a plan, half of the interquartile range over the median, in the mean
+	Drift          float64  `json:"drift"` // by how much a plan's median round is slower than its fastest, in the mean
 	Regrets        []Regret `json:"regrets"`
 }
 
@@ -87,9 +87,9 @@ func (c *comparison) results() ([]Prediction, PredictionSummary) {
 	s := summarizePredictions(all)
 	s.Workload, s.Network, s.Workers, s.Threads = c.workload.Label, c.options.Network, c.workers, machineWide()
 	s.Name, s.Rounds, s.Steps = predictName(s.Workload, s.Network, s.Workers), c.options.Rounds, c.options.Steps
-	s.Spread = mean(c.plans, func(p *comparedPlan) float64 { return spread(each(p.steps, stepSeconds)) })
+	s.Drift = mean(all, func(p Prediction) float64 { return p.SecondsMedian/p.Seconds - 1 })
 	for _, x := range c.choices {
-		best := c.best(x.budget)
+		best := c.best(x.budget, (*comparedPlan).finalist)
 		r := Regret{BudgetBytes: x.budget, Best: best.plan.String(), Fastest: best.seconds()}
 		if x.plan == nil {
 			r.Reason = x.reason.Error()
@@ -111,23 +111,29 @@ func predictName(workload, network string, workers int) string {
 }
 
 func (c *comparison) result(p *comparedPlan) Prediction {
-	seconds := each(p.steps, stepSeconds)
+	var rounds []float64
+	for _, steps := range p.counted() {
+		rounds = append(rounds, stepOf(steps))
+	}
+	steps := fastest(p.counted())
 	text := p.plan.String()
 	r := Prediction{
-		Suite: predictSuite, Name: predictName(c.workload.Label, c.options.Network, c.workers) + " " + text, Value: median(seconds), Unit: "s",
+		Suite: predictSuite, Name: predictName(c.workload.Label, c.options.Network, c.workers) + " " + text, Value: stepOf(steps), Unit: "s",
 		Workload: c.workload.Label, Network: c.options.Network, Workers: c.workers, Plan: text, Chosen: p.chosen,
-		Formula: p.formula.Step, Simulated: p.simulated.Step, Seconds: median(seconds), SecondsMin: slices.Min(seconds), SecondsMax: slices.Max(seconds),
+		Formula: p.formula.Step, Simulated: p.simulated.Step, Seconds: stepOf(steps), SecondsMedian: median(rounds), SecondsMax: slices.Max(rounds),
 		Split:                p.formula.Split(),
-		CommunicationSeconds: median(each(p.steps, func(m training.Metrics) float64 { return m.CommunicationSeconds })),
-		WaitSeconds:          median(each(p.steps, func(m training.Metrics) float64 { return m.WaitSeconds })),
+		CommunicationSeconds: median(each(steps, func(m training.Metrics) float64 { return m.CommunicationSeconds })),
+		WaitSeconds:          median(each(steps, func(m training.Metrics) float64 { return m.WaitSeconds })),
 		PlannedBytes:         p.planned,
 	}
 	r.FormulaError, r.SimulatedError = relative(r.Formula, r.Seconds), relative(r.Simulated, r.Seconds)
 	for _, s := range p.formula.Stages {
 		r.SearchBytes = max(r.SearchBytes, s.Memory)
 	}
-	for _, m := range p.steps {
-		r.MemoryBytes = max(r.MemoryBytes, m.PeakBytes)
+	for _, steps := range p.counted() {
+		for _, m := range steps {
+			r.MemoryBytes = max(r.MemoryBytes, m.PeakBytes)
+		}
 	}
 	return r
 }
@@ -156,11 +162,4 @@ func mean[T any](all []T, figure func(T) float64) float64 {
 		sum += figure(x)
 	}
 	return sum / float64(len(all))
-}
-
-// spread is half of the interquartile range over the median.
-func spread(all []float64) float64 {
-	s := slices.Sorted(slices.Values(all))
-	at := func(q float64) float64 { return s[int(q*float64(len(s)-1)+0.5)] }
-	return (at(0.75) - at(0.25)) / 2 / at(0.5)
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -10,7 +11,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/parallel"
+	"github.com/galvani-ml/galvani/parallel/cluster"
 	"github.com/galvani-ml/galvani/parallel/planner"
 	"github.com/galvani-ml/galvani/parallel/simulate"
 	training "github.com/galvani-ml/galvani/train"
@@ -24,7 +27,9 @@ type comparison struct {
 	options  PredictOptions
 	workload predictWorkload
 	workers  int
-	dir      string // of the data
+	dir      string             // of the data
+	clusters []*cluster.Cluster // what was measured, by round
+	times    []*profiling.Layers
 	problem  *planning.Problem
 	plans    []*comparedPlan
 	choices  []choice
@@ -38,14 +43,34 @@ type comparedPlan struct {
 	simulated *simulate.Timeline
 	planned   int64 // bytes of the largest worker, compiled
 	trial     *training.Trial
-	steps     []training.Metrics // that count
-	rounds    [][]training.Metrics
+	rounds    [][]training.Metrics // the steps that count, of those in which the machine was measured
+	finals    [][]training.Metrics // and of those of the finalists
 }
 
-// seconds is the median of the steps so far.
-func (p *comparedPlan) seconds() float64 {
-	return median(each(p.steps, stepSeconds))
+// counted are the rounds that its prediction is compared with.
+func (p *comparedPlan) counted() [][]training.Metrics {
+	if len(p.rounds) == 0 {
+		return p.finals
+	}
+	return p.rounds
 }
+
+// seconds is the step among finalists, or, before, in the rounds.
+func (p *comparedPlan) seconds() float64 {
+	if len(p.finals) > 0 {
+		return stepOf(fastest(p.finals))
+	}
+	return stepOf(fastest(p.rounds))
+}
+
+// fastest is the round in which a step took least: what else the machine does
+// slows it down, for seconds at a time, and never speeds it up.
+func fastest(rounds [][]training.Metrics) []training.Metrics {
+	return slices.MinFunc(rounds, func(a, b []training.Metrics) int { return cmp.Compare(stepOf(a), stepOf(b)) })
+}
+
+// stepOf is the median step of a round.
+func stepOf(steps []training.Metrics) float64 { return median(each(steps, stepSeconds)) }
 
 // choice is what the planner chooses within a budget.
 type choice struct {
@@ -54,8 +79,7 @@ type choice struct {
 	reason error // why there is none
 }
 
-// newComparison predicts all plans, and has the planner choose. It is to be
-// closed.
+// newComparison prepares the plans of the small space. It is to be closed.
 func newComparison(ctx context.Context, o PredictOptions, w predictWorkload, workers int) (_ *comparison, err error) {
 	c := &comparison{options: o, workload: w, workers: workers}
 	defer func() {
@@ -69,15 +93,16 @@ func newComparison(ctx context.Context, o PredictOptions, w predictWorkload, wor
 	if err := c.writeData(); err != nil {
 		return nil, err
 	}
-	if err := c.openProblem(ctx); err != nil {
+	model, err := models.Build(w.Model, models.Options{Batch: 1, Seq: w.Seq, Train: true})
+	if err != nil {
 		return nil, err
 	}
-	for _, plan := range somePlans(everyPlan(c.problem.Model.Facts, workers, w.Batch), o.Plans) {
+	for _, plan := range somePlans(everyPlan(parallel.FactsOf(model), workers, w.Batch), o.Plans) {
 		if _, err := c.add(ctx, plan); err != nil {
 			return nil, err
 		}
 	}
-	return c, c.choose(ctx)
+	return c, nil
 }
 
 func (c *comparison) close() {
@@ -133,37 +158,50 @@ func (c *comparison) config(plan string) training.Config {
 	return t
 }
 
-// openProblem measures this machine and the layers of the model, or takes what was
-// measured before.
-func (c *comparison) openProblem(ctx context.Context) error {
-	o := c.options
+// measure measures this machine and the layers of the model once more. Nothing of
+// it is kept, and nothing that was kept is used.
+func (c *comparison) measure(ctx context.Context) error {
+	cache := filepath.Join(c.dir, "profiles")
 	say := func(_, text string) { c.say("measuring %s", text) }
-	measure := profiling.Options{Workers: c.workers, Fresh: o.Fresh, Cache: o.Cache, Network: o.Network, Version: o.Version, Say: say}
-	if o.quick {
-		measure.Window, measure.Largest = time.Millisecond, 16<<10
+	o := profiling.Options{Workers: c.workers, Fresh: true, Cache: cache, Network: c.options.Network, Window: hardwareWindow, Version: c.options.Version, Say: say}
+	if c.options.quick {
+		o.Window, o.Largest = time.Millisecond, 16<<10
 	}
-	hardware, err := profiling.Hardware(ctx, measure)
+	hardware, err := profiling.Hardware(ctx, o)
 	if err != nil {
 		return err
 	}
-	r := planning.Request{
-		Name: c.workload.Label, Program: program.Options{Model: c.workload.Model, Seq: c.workload.Seq, Precision: "fp32"},
-		Workers: c.workers, Batches: []int{c.workload.Batch}, Cluster: hardware.Cluster, Threads: planning.Threads(c.workers),
-		Paradigms: predictParadigms, Checkpoint: true, Micros: predictMicros,
-	}
+	c.clusters = append(c.clusters, hardware.Cluster)
+	r := c.request()
 	layers, err := r.Layers()
 	if err != nil {
 		return err
 	}
-	layers.Fresh, layers.Cache, layers.Say = o.Fresh, o.Cache, say
-	if r.Times, _, err = profiling.MeasureLayers(ctx, layers); err != nil {
-		return err
+	layers.Fresh, layers.Cache, layers.Say = true, cache, say
+	times, _, err := profiling.MeasureLayers(ctx, layers)
+	if err == nil {
+		c.times = append(c.times, times)
 	}
-	c.problem, err = planning.Open(r)
 	return err
 }
 
-// add predicts a plan and prepares its trial, unless it is there.
+// hardwareWindow is how long a figure of the machine is measured in each round.
+const hardwareWindow = 20 * time.Millisecond
+
+// request is for a plan of the small space, on what was measured so far.
+func (c *comparison) request() planning.Request {
+	r := planning.Request{
+		Name: c.workload.Label, Program: program.Options{Model: c.workload.Model, Seq: c.workload.Seq, Precision: "fp32"},
+		Workers: c.workers, Batches: []int{c.workload.Batch}, Cluster: profiling.FastestCluster(c.clusters), Threads: planning.Threads(c.workers),
+		Paradigms: predictParadigms, Checkpoint: true, Micros: predictMicros,
+	}
+	if len(c.times) > 0 {
+		r.Times = profiling.FastestLayers(c.times)
+	}
+	return r
+}
+
+// add prepares the trial of a plan, unless it is there.
 func (c *comparison) add(ctx context.Context, plan *parallel.Plan) (*comparedPlan, error) {
 	text := plan.String()
 	for _, p := range c.plans {
@@ -171,26 +209,24 @@ func (c *comparison) add(ctx context.Context, plan *parallel.Plan) (*comparedPla
 			return p, nil
 		}
 	}
-	p := &comparedPlan{plan: plan}
-	var err error
-	if p.formula, err = planner.Evaluate(c.problem.Options, plan, c.workload.Batch); err != nil {
-		return nil, fmt.Errorf("plan '%s': %w", text, err)
-	}
-	if p.simulated, err = simulate.Play(c.problem.Job(p.formula)); err != nil {
-		return nil, fmt.Errorf("plan '%s': %w", text, err)
-	}
-	stages, err := c.problem.Plan(plan, c.workload.Batch)
+	trial, err := training.NewTrial(ctx, c.workload.Model, c.config(text), machineWide())
 	if err != nil {
 		return nil, fmt.Errorf("plan '%s': %w", text, err)
 	}
-	for _, s := range stages {
-		p.planned = max(p.planned, s.Total())
-	}
-	if p.trial, err = training.NewTrial(ctx, c.workload.Model, c.config(text), machineWide()); err != nil {
-		return nil, fmt.Errorf("plan '%s': %w", text, err)
-	}
+	p := &comparedPlan{plan: plan, trial: trial, planned: trial.Planned()}
 	c.plans = append(c.plans, p)
 	return p, nil
+}
+
+// predict prices and plays a plan.
+func (c *comparison) predict(p *comparedPlan) (err error) {
+	if p.formula, err = planner.Evaluate(c.problem.Options, p.plan, c.workload.Batch); err == nil {
+		p.simulated, err = simulate.Play(c.problem.Job(p.formula))
+	}
+	if err != nil {
+		return fmt.Errorf("plan '%s': %w", p.plan, err)
+	}
+	return nil
 }
 
 // choose has the planner choose within several budgets: what the smallest plan
@@ -232,31 +268,55 @@ func budgets(sizes []int64) []int64 {
 	return all
 }
 
-// run runs all plans in turns, and then those again that the summary compares:
-// the best of many is one that was lucky, too.
-func (c *comparison) run(ctx context.Context) error {
-	if err := c.rounds(ctx, c.plans, c.options.Rounds, "round"); err != nil {
-		return err
-	}
-	return c.rounds(ctx, c.finalists(), c.options.Rounds, "final round")
-}
-
-func (c *comparison) rounds(ctx context.Context, plans []*comparedPlan, rounds int, name string) error {
-	turns := slices.Clone(plans)
-	for round := range rounds {
-		c.say("%s %d of %d, of %s", name, round+1, rounds, plural(len(turns), "plan"))
-		for _, p := range turns {
-			steps, err := p.trial.Run(ctx)
-			if err != nil {
-				return fmt.Errorf("plan '%s': %w", p.plan, err)
-			}
-			if len(steps) != warmup+c.options.Steps {
-				return fmt.Errorf("plan '%s': %d steps were reported of %d", p.plan, len(steps), warmup+c.options.Steps)
-			}
-			p.rounds = append(p.rounds, steps)
-			p.steps = append(p.steps, steps[warmup:]...)
+// run measures the machine and runs all plans, in turns; then it predicts, has the
+// planner choose, and runs those plans again that are chosen or nearly the best,
+// which are compared by these rounds alone: the best of many was lucky, too.
+func (c *comparison) run(ctx context.Context) (err error) {
+	turns := slices.Clone(c.plans)
+	for round := range c.options.Rounds {
+		if err := c.measure(ctx); err != nil {
+			return err
+		}
+		c.say("round %d of %d, of %s", round+1, c.options.Rounds, plural(len(turns), "plan"))
+		if err := c.turns(ctx, turns, func(p *comparedPlan) *[][]training.Metrics { return &p.rounds }); err != nil {
+			return err
 		}
 		slices.Reverse(turns)
+	}
+	if c.problem, err = planning.Open(c.request()); err != nil {
+		return err
+	}
+	if err := c.choose(ctx); err != nil {
+		return err
+	}
+	for _, p := range c.plans {
+		if err := c.predict(p); err != nil {
+			return err
+		}
+	}
+	turns = c.finalists()
+	for round := range c.options.Rounds {
+		c.say("final round %d of %d, of %s", round+1, c.options.Rounds, plural(len(turns), "plan"))
+		if err := c.turns(ctx, turns, func(p *comparedPlan) *[][]training.Metrics { return &p.finals }); err != nil {
+			return err
+		}
+		slices.Reverse(turns)
+	}
+	return nil
+}
+
+// turns runs plans one after the other.
+func (c *comparison) turns(ctx context.Context, plans []*comparedPlan, to func(*comparedPlan) *[][]training.Metrics) error {
+	for _, p := range plans {
+		steps, err := p.trial.Run(ctx)
+		if err != nil {
+			return fmt.Errorf("plan '%s': %w", p.plan, err)
+		}
+		if len(steps) != warmup+c.options.Steps {
+			return fmt.Errorf("plan '%s': %d steps were reported of %d", p.plan, len(steps), warmup+c.options.Steps)
+		}
+		counted := to(p)
+		*counted = append(*counted, steps[warmup:])
 	}
 	return nil
 }
@@ -270,9 +330,9 @@ const near = 1.08
 func (c *comparison) finalists() []*comparedPlan {
 	var all []*comparedPlan
 	for _, x := range c.choices {
-		best := c.best(x.budget)
+		best := c.best(x.budget, (*comparedPlan).wasRun)
 		for _, p := range c.plans {
-			final := p == x.plan || best != nil && p.planned <= x.budget && p.seconds() <= near*best.seconds()
+			final := p == x.plan || best != nil && p.wasRun() && p.planned <= x.budget && p.seconds() <= near*best.seconds()
 			if final && !slices.Contains(all, p) {
 				all = append(all, p)
 			}
@@ -281,11 +341,14 @@ func (c *comparison) finalists() []*comparedPlan {
 	return all
 }
 
-// best is the fastest plan that fits a budget; nil where none does.
-func (c *comparison) best(budget int64) *comparedPlan {
+func (p *comparedPlan) wasRun() bool   { return len(p.rounds) > 0 }
+func (p *comparedPlan) finalist() bool { return len(p.finals) > 0 }
+
+// best is the fastest plan of some that fits a budget; nil where none does.
+func (c *comparison) best(budget int64, of func(*comparedPlan) bool) *comparedPlan {
 	var best *comparedPlan
 	for _, p := range c.plans {
-		if p.planned <= budget && (best == nil || p.seconds() < best.seconds()) {
+		if of(p) && p.planned <= budget && (best == nil || p.seconds() < best.seconds()) {
 			best = p
 		}
 	}

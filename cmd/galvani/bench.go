@@ -40,10 +40,9 @@ type benchPredictCmd struct {
 	Workload []string `default:"all" enum:"${predictions}" placeholder:"NAME" help:"What to train: ${predictions}. Repeatable. Default: all."`
 	Workers  []int    `default:"2,4" placeholder:"N,N" help:"Numbers of worker processes. Default: ${default}."`
 	Plans    int      `default:"40" help:"Plans of a workload at most, beside those that the planner chooses: of more, some are drawn, the same each time."`
-	Rounds   int      `default:"3" help:"Turns that each plan takes; those that are nearly the best, and those chosen, take as many again."`
+	Rounds   int      `default:"3" help:"Turns that each plan takes, and in which this machine is measured; plans that are nearly the best, and those chosen, take as many again."`
 	Steps    int      `default:"3" help:"Steps a turn."`
 	LinkRate []string `placeholder:"RATE,RATE" help:"Compare within networks of these rates instead, as 1Gbps,10Gbps: namespaces with a loopback that tc limits, measured each by itself. Needs root, ip and tc; where these lack, it is skipped."`
-	Fresh    bool     `help:"Measure this machine and the models' layers anew."`
 	JSON     bool     `help:"Print one JSON object a line."`
 }
 
@@ -51,7 +50,7 @@ type benchPredictCmd struct {
 func (c *benchPredictCmd) Run(ctx context.Context, s *streams) error {
 	return bench.Predict(ctx, bench.PredictOptions{
 		Workloads: c.Workload, Workers: c.Workers, Plans: c.Plans, Rounds: c.Rounds, Steps: c.Steps, LinkRates: c.LinkRate,
-		Fresh: c.Fresh, JSON: c.JSON, Log: s.errs, Version: version(),
+		JSON: c.JSON, Log: s.errs, Version: version(),
 	}, s.out)
 }
 
