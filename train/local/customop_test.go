@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	_ "pgregory.net/rapid" // of which the example's tests need a copy in the module cache
 )
 
 // TestCustomOperation tests docs/examples/customop, a module of its own with an
