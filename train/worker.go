@@ -12,6 +12,7 @@ import (
 	"github.com/galvani-ml/galvani/exec/cpu"
 	"github.com/galvani-ml/galvani/train/launch"
 	"github.com/galvani-ml/galvani/train/profile"
+	"github.com/galvani-ml/galvani/train/program"
 )
 
 // exchangeTimeout bounds each wait for another rank. A rank that dies or hangs
@@ -42,11 +43,11 @@ func serve(ctx context.Context, member *comm.Member, text []byte) error {
 		return err
 	}
 	defer backend.Close()
-	part, program, err := compileRank(&spec, member.Rank(), backend)
+	part, compiled, err := compileRank(&spec, member.Rank(), backend)
 	if err != nil {
 		return err
 	}
-	limitHeap(program, part)
+	limitHeap(compiled, part)
 	wire, routes, err := member.Transport(ctx, comm.TransportOptions{Plane: comm.Plane(spec.Config.Collectives), Timeout: exchangeTimeout})
 	if err != nil {
 		return err
@@ -56,11 +57,11 @@ func serve(ctx context.Context, member *comm.Member, text []byte) error {
 		return err
 	}
 	transport := &metered{Transport: wire}
-	w, err := newWorld(transport, part)
+	w, err := program.NewComm(transport, part)
 	if err != nil {
 		return err
 	}
-	r, err := newRank(ctx, &spec, member.Rank(), part, program, w)
+	r, err := newRank(ctx, &spec, member.Rank(), part, compiled, w)
 	if err != nil {
 		return err
 	}

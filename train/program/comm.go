@@ -1,4 +1,4 @@
-package train
+package program
 
 import (
 	"context"
@@ -20,8 +20,9 @@ type world struct {
 	groups    map[string]*comm.Group
 }
 
-// newWorld makes the groups of a part.
-func newWorld(t comm.Transport, part *parallel.Part) (*world, error) {
+// NewComm makes the groups of a part, so that its program can exchange tensors
+// with the other ranks of the plan over t.
+func NewComm(t comm.Transport, part *parallel.Part) (exec.Comm, error) {
 	w := &world{transport: t, part: part, groups: map[string]*comm.Group{}}
 	for _, name := range slices.Sorted(maps.Keys(part.Groups)) {
 		g, err := comm.NewGroup(t, groupID(name), part.Groups[name])
