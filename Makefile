@@ -30,6 +30,7 @@ bin/golangci-lint-$(GOLANGCI_LINT_VERSION):
 verify: ## generated files are what their sources give, go.mod is tidy
 	go generate ./...
 	go mod tidy
+	cd docs/examples/customop && go mod tidy
 	git diff --exit-code
 
 bench: ## the training benchmark beside Gorgonia's own machine

@@ -38,6 +38,13 @@ func TestGradientError(t *testing.T) {
 		t.Errorf("after the parameter: %v", err)
 	}
 	err = differentiate(func(b *Builder, x, w *G.Node) *G.Node {
+		y := b.Apply("fc", Linear{Contract: 1}, x, w)
+		return b.Apply("sum", Add{}, y, b.Apply("act", act, y)) // y's gradient would lack a term
+	})
+	if !errors.As(err, &missing) {
+		t.Errorf("beside a residual: %v", err)
+	}
+	err = differentiate(func(b *Builder, x, w *G.Node) *G.Node {
 		return b.Apply("fc", Linear{Contract: 1}, b.Apply("act", act, x), w)
 	})
 	if err != nil {

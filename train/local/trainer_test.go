@@ -141,7 +141,7 @@ func TestInputErrors(t *testing.T) {
 	for want, change := range map[string]func(b local.Batch){
 		"tokens: 23 elements for 1 micro-batches of int32[4 6]: needs 24": func(b local.Batch) { b.Ints["tokens"] = b.Ints["tokens"][:23] },
 		"token: the model has no such input":                              func(b local.Batch) { b.Ints["token"] = nil },
-		"targets: there are none": func(b local.Batch) { delete(b.Ints, "targets") },
+		"targets: there are none":                                         func(b local.Batch) { delete(b.Ints, "targets") },
 	} {
 		b := tokens()
 		change(b)

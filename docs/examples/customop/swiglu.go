@@ -72,7 +72,7 @@ const grain = 4096
 
 // Lower makes the kernel. The result may overwrite either operand, since each
 // element is read before it is written.
-func (SwiGLU) Lower(p *kernel.Pool, c exec.Call) (*exec.Kernel, error) {
+func (SwiGLU) Lower(p *kernel.Pool, _ exec.Call) (*exec.Kernel, error) {
 	return &exec.Kernel{InPlace: []int{0, 1}, Run: func(a *exec.Args) error {
 		gate, up, y := a.In[0], a.In[1], a.Out[0]
 		p.ForRange(len(y), grain, func(lo, hi int) {
@@ -110,7 +110,7 @@ func (SwiGLUGrad) Eval(e *graph.Eval) error {
 }
 
 // Lower makes the kernel.
-func (SwiGLUGrad) Lower(p *kernel.Pool, c exec.Call) (*exec.Kernel, error) {
+func (SwiGLUGrad) Lower(p *kernel.Pool, _ exec.Call) (*exec.Kernel, error) {
 	return &exec.Kernel{InPlace: []int{0, 1, 2}, Run: func(a *exec.Args) error {
 		gate, up, dy := a.In[0], a.In[1], a.In[2]
 		dgate, dup := a.Out[0], a.Out[1]
