@@ -6,6 +6,7 @@ import (
 
 	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/exec/cpu/kernel"
+	"github.com/galvani-ml/galvani/exec/cpu/probe"
 )
 
 // callLimit is the time of a call in seconds from which larger ones are not
@@ -18,6 +19,14 @@ func (s *stand) measureExchanges(ctx context.Context, f *found) error {
 	all := layouts(s.member.Size())
 	m := newMessages(s.spec.Sizes)
 	defer m.free()
+	if len(all) == 0 {
+		return nil
+	}
+	between, err := s.newComputation(ctx)
+	if err != nil {
+		return err
+	}
+	defer between.operands.Free()
 	for i, l := range all {
 		if err := s.say("exchanges of %d ranks, stride %d (%d of %d)", l.Ranks, l.Stride, i+1, len(all)); err != nil {
 			return err
@@ -30,7 +39,7 @@ func (s *stand) measureExchanges(ctx context.Context, f *found) error {
 			if kind == kindSend && l.Ranks != 2 {
 				continue
 			}
-			r, err := s.measureSeries(ctx, g, l, kind, m)
+			r, err := s.measureSeries(ctx, g, l, kind, m, between)
 			if err != nil {
 				return err
 			}
@@ -40,16 +49,54 @@ func (s *stand) measureExchanges(ctx context.Context, f *found) error {
 	return nil
 }
 
+// betweenSeconds is about how long ranks compute between two exchanges.
+const betweenSeconds = 0.001
+
+// computation is what ranks compute between two exchanges that are measured.
+type computation struct {
+	operands probe.Arena
+	run      func()
+	seconds  float64 // while all ranks do
+}
+
+// newComputation measures a matrix product or several, to be freed.
+func (s *stand) newComputation(ctx context.Context) (*computation, error) {
+	c := &computation{}
+	product := probe.Linear(&c.operands, 128, 256, 256)[0]
+	once, err := s.measure(ctx, "product", func() error { kernel.Gemm(s.pool, product.Args); return nil })
+	if err == nil {
+		repeat := max(1, int(betweenSeconds/once.Seconds+0.5))
+		c.run = func() {
+			for range repeat {
+				kernel.Gemm(s.pool, product.Args)
+			}
+		}
+		var all figure
+		all, err = s.measure(ctx, "products", func() error { c.run(); return nil })
+		c.seconds = all.Seconds
+	}
+	if err != nil {
+		c.operands.Free()
+	}
+	return c, err
+}
+
 // measureSeries measures one exchange over sizes, up to that whose call takes
-// too long.
-func (s *stand) measureSeries(ctx context.Context, g *comm.Group, l layout, kind string, m *messages) (series, error) {
+// too long. Ranks compute between two exchanges, as they do in training, and what
+// they take more than that computation counts: caches that are cold after an
+// exchange, and what the processors still do for it, are its own.
+func (s *stand) measureSeries(ctx context.Context, g *comm.Group, l layout, kind string, m *messages, between *computation) (series, error) {
 	r := series{Kind: kind, Layout: l}
 	for _, bytes := range s.spec.Sizes {
 		call := s.caller(ctx, g, l, kind, m, int(bytes/4))
-		t, err := s.measure(ctx, fmt.Sprintf("%s of %d bytes", kind, bytes), call)
+		t, err := s.measure(ctx, fmt.Sprintf("%s of %d bytes", kind, bytes), func() error {
+			between.run()
+			return call()
+		})
 		if err != nil {
 			return r, err
 		}
+		t = t.less(between.seconds)
 		if kind == kindSend {
 			t.Seconds /= 2 // there and back
 		}
