@@ -21,7 +21,8 @@ type Group struct {
 	t     Transport
 	id    uint32
 	ranks []int
-	me    int // index of this rank in ranks
+	me    int  // index of this rank in ranks
+	eager bool // what comes from other members is taken in before it is asked for
 
 	mu      sync.Mutex
 	calls   uint64
@@ -44,7 +45,28 @@ func NewGroup(t Transport, id uint32, ranks []int) (*Group, error) {
 	if me < 0 {
 		return nil, fmt.Errorf("comm: group %d of ranks %v does not have rank %d, which makes it", id, ranks, t.Rank())
 	}
-	return &Group{t: t, id: id, ranks: slices.Clone(ranks), me: me}, nil
+	return &Group{t: t, id: id, ranks: slices.Clone(ranks), me: me, eager: eager(t, ranks)}, nil
+}
+
+// Wrapper is a transport that does something besides what another does.
+type Wrapper interface {
+	Transport
+	// Unwrap returns the other.
+	Unwrap() Transport
+}
+
+// eager reports whether t takes in what comes from one of ranks before it is asked
+// for.
+func eager(t Transport, ranks []int) bool {
+	for {
+		w, ok := t.(Wrapper)
+		if !ok {
+			break
+		}
+		t = w.Unwrap()
+	}
+	n, ok := t.(*natsTransport)
+	return ok && slices.ContainsFunc(ranks, func(r int) bool { return r != n.rank && n.routes.Plane[n.rank][r] != SHM })
 }
 
 // Rank is the index of this rank in the group.

@@ -14,6 +14,9 @@ type metered struct {
 	sent atomic.Int64 // bytes of tensors and messages, without headers
 }
 
+// Unwrap returns the transport that sends.
+func (t *metered) Unwrap() comm.Transport { return t.Transport }
+
 // Send counts x and sends it.
 func (t *metered) Send(ctx context.Context, dst int, tag comm.Tag, x []float32) error {
 	t.sent.Add(int64(4 * len(x)))
