@@ -132,6 +132,9 @@ func Alloc(t Transport, n int) []float32 {
 	return make([]float32, n)
 }
 
+// Shares reports whether t's ranks share memory with others.
+func Shares(t Transport) bool { return arenaOf(t) != nil }
+
 // arenaOf is t's arena, nil if it has none.
 func arenaOf(t Transport) *arena {
 	if n, ok := innermost(t).(*natsTransport); ok {

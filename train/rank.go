@@ -156,14 +156,14 @@ func (r *rank) take(ctx context.Context, step int, feed func(exec.MicroBatch) er
 		if err != nil {
 			return exec.Stats{}, err
 		}
-		r.peak = max(r.peak, residentBytes())
+		r.peak = max(r.peak, residentBytes()+4*int64(r.machine.Shared()))
 	}
 	c := r.spec.Config
 	stats, err := r.machine.Update(ctx, exec.AdamW{
 		LR: c.learningRate(step), Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps,
 		WeightDecay: c.WeightDecay, Clip: c.Clip, Step: step + 1,
 	})
-	r.peak = max(r.peak, residentBytes())
+	r.peak = max(r.peak, residentBytes()+4*int64(r.machine.Shared()))
 	return stats, err
 }
 
