@@ -161,7 +161,7 @@ type collectiveReply struct {
 // open starts all sides.
 func (s *commSuite) open(e comm.Endpoint, peers []commPeer) error {
 	for _, plane := range s.Planes {
-		w, err := openRanks(s.ctx, e, comm.Plane(plane), s.ranks)
+		w, err := openRanks(s.ctx, e, comm.Plane(plane), s.ranks, slices.Max(s.Bytes)/4)
 		if err != nil {
 			return err
 		}

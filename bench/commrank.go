@@ -22,13 +22,14 @@ type rankSetup struct {
 	Job        comm.Job
 	Rank, Size int
 	Plane      comm.Plane
+	Most       int // elements of a tensor
 }
 
 // ranks are the processes of one plane.
 type ranks []*process
 
 // openRanks starts them. They meet before it returns.
-func openRanks(ctx context.Context, e comm.Endpoint, plane comm.Plane, size int) (world, error) {
+func openRanks(ctx context.Context, e comm.Endpoint, plane comm.Plane, size, most int) (world, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("bench: finding this program to run its ranks: %w", err)
@@ -42,7 +43,7 @@ func openRanks(ctx context.Context, e comm.Endpoint, plane comm.Plane, size int)
 		all = append(all, p)
 	}
 	job := comm.NewJob()
-	_, err = all.ask(func(rank int) any { return rankSetup{e, job, rank, size, plane} })
+	_, err = all.ask(func(rank int) any { return rankSetup{e, job, rank, size, plane, most} })
 	if err != nil {
 		return nil, errors.Join(err, all.close())
 	}
@@ -102,6 +103,7 @@ func serveRank(stdin io.Reader, stdout io.Writer) error {
 	for r := range setup.Size {
 		members = append(members, r)
 	}
+	memory := comm.Alloc(t, setup.Most)
 	group, err := comm.NewGroup(t, 0, members)
 	if err := answer(collectiveReply{}, err); err != nil {
 		return err
@@ -114,16 +116,19 @@ func serveRank(stdin io.Reader, stdout io.Writer) error {
 		case err != nil:
 			return fmt.Errorf("bench: reading a request: %w", err)
 		}
-		if err := answer(measureCollective(ctx, group, q)); err != nil {
+		if err := answer(measureCollective(ctx, group, q, memory)); err != nil {
 			return err
 		}
 	}
 }
 
 // measureCollective times calls, after one whose result it checks.
-func measureCollective(ctx context.Context, g *comm.Group, q collective) (collectiveReply, error) {
+func measureCollective(ctx context.Context, g *comm.Group, q collective, memory []float32) (collectiveReply, error) {
 	lo, hi := comm.Shard(q.Elements, g.Size(), g.Rank())
-	x := make([]float32, q.Elements)
+	if q.Elements > len(memory) {
+		return collectiveReply{}, fmt.Errorf("bench: a tensor of %d elements, of at most %d", q.Elements, len(memory))
+	}
+	x := memory[:q.Elements]
 	for i := range x {
 		x[i] = 1
 	}

@@ -37,6 +37,7 @@ func (t *natsTransport) adopt(peer int, l link) {
 	t.wires[peer] = l
 	if l, ok := l.(*shmLink); ok {
 		t.inbox.lead = l.hub.wait
+		t.hub, t.arena = l.hub, l.hub.arena
 	}
 	t.linked.running.Go(l.run)
 	if t.life.Err() != nil {

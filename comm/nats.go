@@ -21,6 +21,8 @@ type natsTransport struct {
 	wires    []wire // by rank
 	routes   Routes
 	linked   linked // what does not go over NATS
+	hub      *shmHub
+	arena    *arena // nil where no rank shares memory with this one
 	session  *Session
 	job      Job
 	sub      *nats.Subscription

@@ -10,21 +10,21 @@ import "context"
 // As around a ring, a member sends 1-1/Size of src, which is the least
 // (Patarasuk and Yuan 2009, "Bandwidth optimal all-reduce"); but it waits for no
 // chain of others, and memory for a few blocks a member is taken on the way.
-//
-// It sends beside receiving, a few blocks ahead: what arrives then finds its
-// receiver waiting, and both ways of a link are busy.
 func (g *Group) reduceScatter(ctx context.Context, tag Tag, dst, src []float32) error {
 	mine := g.shard(src, g.me)
 	blocks := (len(src)/g.Size() + blockSize) / blockSize // of the largest part, at least
 	send := g.beside(blocks, func(b int) error { return g.scatter(ctx, tag, src, b) })
 	for b := range blocks {
-		own := blockOf(mine, b)
-		if b == 0 || len(own) > 0 {
-			if err := g.sum(ctx, tag, blockOf(dst, b), own); err != nil {
-				return send.fail(err)
-			}
+		if err := send.before(b); err != nil {
+			return err
 		}
-		send.received()
+		own := blockOf(mine, b)
+		if b > 0 && len(own) == 0 {
+			continue
+		}
+		if err := g.sum(ctx, tag, blockOf(dst, b), own); err != nil {
+			return send.fail(err)
+		}
 	}
 	return send.wait()
 }

@@ -19,10 +19,12 @@ func (g *Group) ringGather(ctx context.Context, tag Tag, x []float32) error {
 		out, in := g.shard(x, g.me-s), g.shard(x, g.me-s-1)
 		send := g.beside(blocksOf(out), func(b int) error { return g.send(ctx, next, tag, blockOf(out, b)) })
 		for b := range blocksOf(in) {
+			if err := send.before(b); err != nil {
+				return err
+			}
 			if err := g.recv(ctx, prev, tag, blockOf(in, b)); err != nil {
 				return send.fail(err)
 			}
-			send.received()
 		}
 		if err := send.wait(); err != nil {
 			return err

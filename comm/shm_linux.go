@@ -25,6 +25,7 @@ func newShmFiles() (shmFiles, error) {
 
 func (f shmFiles) rings() string { return filepath.Join(f.dir, "rings") }
 func (f shmFiles) bell() string  { return filepath.Join(f.dir, "bell") }
+func (f shmFiles) arena() string { return filepath.Join(f.dir, "arena") }
 
 // remove takes the names away; what is mapped stays.
 func (f shmFiles) remove() {
@@ -46,6 +47,25 @@ func (f shmFiles) create(path string, bytes int) error {
 	}
 	return nil
 }
+
+// createHole makes a segment that has no memory yet, and keeps it open.
+func createHole(path string, bytes int64) (int, error) {
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return -1, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := unix.Ftruncate(fd, bytes); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("%s: %d bytes of addresses: %w", path, bytes, err)
+	}
+	return fd, nil
+}
+
+// reserveSegment has memory given to part of a segment: none later is an error
+// here, not a signal.
+func reserveSegment(fd int, offset, bytes int64) error { return unix.Fallocate(fd, 0, offset, bytes) }
+
+func closeSegment(fd int) { _ = unix.Close(fd) } // a descriptor opened here
 
 // mapSegment maps part of a segment.
 func mapSegment(path string, offset int64, bytes int) ([]byte, error) {

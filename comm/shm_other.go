@@ -24,3 +24,8 @@ func newBell(string) (*os.File, error)              { return nil, errNoShm }
 func openBell(string) (int, error)                  { return -1, errNoShm }
 func ringBell(int)                                  {}
 func closeBell(int)                                 {}
+
+func (shmFiles) arena() string               { return "" }
+func createHole(string, int64) (int, error)  { return -1, errNoShm }
+func reserveSegment(int, int64, int64) error { return errNoShm }
+func closeSegment(int)                       {}

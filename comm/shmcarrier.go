@@ -47,6 +47,9 @@ func (c *shmCarrier) offer(peers []int) (_ []byte, err error) {
 	if c.hub.bell, err = newBell(c.files.bell()); err != nil {
 		return nil, err
 	}
+	if c.hub.arena, err = openArena(c.files.arena(), c.hub.t.rank, c.hub.t.size); err != nil {
+		return nil, err
+	}
 	return json.Marshal(shmOffer{c.files.dir, peers, c.capacity})
 }
 
@@ -95,13 +98,25 @@ func (c *shmCarrier) link(peer int, text []byte) (*shmLink, error) {
 		unmapSegment(in)
 		return nil, err
 	}
+	if c.hub.arena.peers[peer], err = mapSegment(theirs.arena(), 0, arenaBytes); err != nil {
+		unmapSegment(out)
+		unmapSegment(in)
+		closeBell(bell)
+		return nil, err
+	}
 	return &shmLink{hub: c.hub, peer: peer, in: ringOver(in), out: ringOver(out), memory: [2][]byte{in, out}, bell: bell}, nil
 }
 
 // settle implements carrier.
 func (c *shmCarrier) settle() {
 	c.files.remove()
-	if len(c.hub.links) == 0 && c.hub.bell != nil {
+	if len(c.hub.links) > 0 {
+		return
+	}
+	if c.hub.bell != nil {
 		_ = c.hub.bell.Close() // nobody rings it
+	}
+	if c.hub.arena != nil {
+		c.hub.arena.close()
 	}
 }

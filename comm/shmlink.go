@@ -134,6 +134,7 @@ func (l *shmLink) close() {
 	closeBell(l.bell)
 	if l.hub.open--; l.hub.open == 0 {
 		_ = l.hub.bell.Close() // ends listen
+		l.hub.arena.close()
 	}
 }
 
@@ -146,7 +147,11 @@ type shmHub struct {
 	rung      chan struct{} // fires when the bell has rung
 	lead      chan struct{} // holds a token while somebody takes in frames
 	listening sync.Once
-	open      int // links that are; guarded by lead
+	arena     *arena
+	groups    []*arenaGroup // that want to be woken; guarded by grouping
+	grouping  sync.Mutex
+	never     inEdge // nothing comes on it
+	open      int    // links that are; guarded by lead
 	spins     time.Duration
 }
 
@@ -156,6 +161,7 @@ const spinFor = 30 * time.Microsecond
 
 func newShmHub(t *natsTransport) *shmHub {
 	h := &shmHub{t: t, byPeer: make([]*shmLink, t.size), rung: make(chan struct{}, 1), lead: make(chan struct{}, 1)}
+	h.never.ready = make(chan struct{}, 1)
 	if t.size <= runtime.NumCPU() {
 		h.spins = spinFor
 	}
@@ -170,6 +176,11 @@ func (h *shmHub) listen() {
 			return // closed
 		}
 		notify(h.rung)
+		h.grouping.Lock()
+		for _, g := range h.groups {
+			notify(g.awake)
+		}
+		h.grouping.Unlock()
 		for _, l := range h.links {
 			if l.want.Swap(false) {
 				h.t.out.resume(l.peer)
@@ -238,12 +249,10 @@ func (h *shmHub) pollAll(e *inEdge) (some bool, err error) {
 
 // sleep waits for the bell or e.ready, unless a frame has come meanwhile.
 func (h *shmHub) sleep(ctx context.Context, e *inEdge) (ready bool, err error) {
-	for _, l := range h.links {
-		if l.gone {
-			return false, ErrClosed
-		}
-		l.in.sleeping.Store(1)
+	if h.links[0].gone {
+		return false, ErrClosed
 	}
+	h.drowse()
 	for _, l := range h.links {
 		if l.in.head.Load() != l.in.tail.Load() || !l.left && l.in.closed.Load() != 0 {
 			return false, nil
@@ -251,4 +260,49 @@ func (h *shmHub) sleep(ctx context.Context, e *inEdge) (ready bool, err error) {
 	}
 	first, err := e.race(ctx, e.ready, h.rung, nil)
 	return first == isReady, err
+}
+
+// drowse has peers ring the bell for frames.
+func (h *shmHub) drowse() {
+	for _, l := range h.links {
+		l.in.sleeping.Store(1)
+	}
+}
+
+// ring wakes a peer.
+func (h *shmHub) ring(peer int) { ringBell(h.byPeer[peer].bell) }
+
+// addGroup has a group woken by the bell.
+func (h *shmHub) addGroup(g *arenaGroup) {
+	h.grouping.Lock()
+	defer h.grouping.Unlock()
+	h.groups = append(h.groups, g)
+}
+
+// astray reports whether one of ranks has sent a frame on an edge that nobody
+// receives on.
+func (h *shmHub) astray(edge uint32, ranks []int) bool {
+	select {
+	case h.lead <- struct{}{}:
+		_, err := h.pollAll(&h.never)
+		<-h.lead
+		if err != nil {
+			h.t.abort(err)
+			return false // the wait that follows returns why
+		}
+	default: // somebody takes in frames
+	}
+	for _, r := range ranks {
+		if r == h.t.rank {
+			continue
+		}
+		e := h.t.edge(r, edge)
+		e.mu.Lock()
+		n := e.queue.len()
+		e.mu.Unlock()
+		if n > 0 {
+			return true
+		}
+	}
+	return false
 }

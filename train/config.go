@@ -44,7 +44,7 @@ type Config struct {
 	DisablePass []exec.Pass `yaml:"disable-pass,omitempty" group:"Parallelism" placeholder:"PASS" help:"Passes of the compiler to leave out, of ${passes}. None changes a result's bits."`
 	EnablePass  []exec.Pass `yaml:"enable-pass,omitempty" group:"Parallelism" placeholder:"PASS" help:"Passes to do besides the usual ones, which are all but recompute: that saves memory and takes a little time."`
 	Device      string      `yaml:"device" default:"auto" enum:"auto,cpu,gpu" group:"Parallelism" help:"Device: ${enum}."`
-	Collectives string      `yaml:"collectives" default:"auto" enum:"auto,nats,tcp,shm,nccl" group:"Parallelism" help:"What carries tensors between workers, their data plane: ${enum}. auto takes for each two of them the best that works: tcp, a connection of their own, encrypted between hosts; nats, the server that carries all else. All give the same bits."`
+	Collectives string      `yaml:"collectives" default:"auto" enum:"auto,nats,tcp,shm,nccl" group:"Parallelism" help:"What carries tensors between workers, their data plane: ${enum}. auto takes for each two of them the first that works: shm, memory that workers of one host share; tcp, a connection of their own, encrypted between hosts; nats, the server that carries all else. All give the same bits."`
 	NATS        string      `yaml:"nats,omitempty" group:"Parallelism" placeholder:"URL" help:"External NATS server, as nats://host:4222. Default: embedded."`
 
 	Out       string `yaml:"out,omitempty" group:"Output" placeholder:"DIR" help:"Where checkpoints, metrics and the effective configuration go. Default: runs/MODEL-TIME."`
@@ -110,6 +110,6 @@ func (c *Config) Validate() error {
 	check(err == nil, "--disable-pass, --enable-pass: %v", err)
 	check(c.Device != "gpu", "--device gpu: this build has no GPU back end; use --device cpu")
 	_, err = comm.ParsePlane(c.Collectives)
-	check(err == nil, "--collectives %s: this build has no such data plane; use auto, tcp or nats", c.Collectives)
+	check(err == nil, "--collectives %s: this build has no such data plane; use auto, shm, tcp or nats", c.Collectives)
 	return errors.Join(errs...)
 }

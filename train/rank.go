@@ -97,7 +97,7 @@ func (r *rank) step(ctx context.Context, step int) (exec.Stats, error) {
 // take runs the schedule and the update of a step, counted from 0. feed writes
 // the inputs of a micro-batch to its slot.
 func (r *rank) take(ctx context.Context, step int, feed func(exec.MicroBatch) error) (exec.Stats, error) {
-	watch := func() { r.peak = max(r.peak, residentBytes()) }
+	watch := func() { r.peak = max(r.peak, residentBytes()+4*int64(r.machine.Shared())) }
 	if err := program.RunPasses(ctx, r.part, r.machine, step, feed, watch); err != nil {
 		return exec.Stats{}, err
 	}

@@ -34,6 +34,14 @@ func NewComm(t comm.Transport, part *parallel.Part) (exec.Comm, error) {
 	return w, nil
 }
 
+// Share returns memory that the ranks of this host share, if they do.
+func (w *world) Share(n int) []float32 {
+	if !comm.Shares(w.transport) {
+		return nil
+	}
+	return comm.Alloc(w.transport, n)
+}
+
 // groupID gives a group the same number on all its ranks, which may be in
 // different numbers of groups.
 func groupID(name string) uint32 {
