@@ -88,18 +88,15 @@ func (s *stand) newComputation(ctx context.Context) (*computation, error) {
 func (s *stand) measureSeries(ctx context.Context, g *comm.Group, l layout, kind string, m *messages, between *computation) (series, error) {
 	r := series{Kind: kind, Layout: l}
 	for _, bytes := range s.spec.Sizes {
-		call := s.caller(ctx, g, l, kind, m, int(bytes/4))
-		t, err := s.measure(ctx, fmt.Sprintf("%s of %d bytes", kind, bytes), func() error {
-			between.run()
-			return call()
-		})
+		call := s.caller(ctx, g, l, kind, m, int(bytes/4), between)
+		t, err := s.measure(ctx, fmt.Sprintf("%s of %d bytes", kind, bytes), call)
 		if err != nil {
 			return r, err
 		}
-		t = t.less(between.seconds)
 		if kind == kindSend {
 			t.Seconds /= 2 // there and back
 		}
+		t = t.less(between.seconds)
 		r.Bytes, r.Times = append(r.Bytes, bytes), append(r.Times, t)
 		if t.Seconds > callLimit {
 			break
@@ -120,36 +117,46 @@ const (
 
 var kinds = []string{kindAllReduce, kindAllGather, kindReduceScatter, kindAllToAll, kindRotate, kindSend}
 
-// caller makes one exchange of a tensor of n elements: before a reduction, after
-// a gather, and otherwise what a rank has.
-func (s *stand) caller(ctx context.Context, g *comm.Group, l layout, kind string, m *messages, n int) func() error {
+// caller makes one exchange of a tensor of n elements after a computation: before
+// a reduction, after a gather, and otherwise what a rank has.
+func (s *stand) caller(ctx context.Context, g *comm.Group, l layout, kind string, m *messages, n int, between *computation) func() error {
 	whole := m.a[:n]
 	lo, hi := comm.Shard(n, g.Size(), g.Rank())
 	part := m.b[:hi-lo]
+	var exchange func() error
 	switch kind {
 	case kindAllReduce:
-		return func() error { return g.AllReduce(ctx, kind, whole) }
+		exchange = func() error { return g.AllReduce(ctx, kind, whole) }
 	case kindAllGather:
-		return func() error { return g.AllGather(ctx, kind, whole, part) }
+		exchange = func() error { return g.AllGather(ctx, kind, whole, part) }
 	case kindReduceScatter:
-		return func() error { return g.ReduceScatter(ctx, kind, part, whole) }
+		exchange = func() error { return g.ReduceScatter(ctx, kind, part, whole) }
 	case kindAllToAll:
-		return func() error { return g.AllToAll(ctx, kind, m.b[:g.Size()*len(part)], whole) }
+		exchange = func() error { return g.AllToAll(ctx, kind, m.b[:g.Size()*len(part)], whole) }
 	case kindRotate:
-		return func() error { return g.Rotate(ctx, kind, m.b[:n], whole, 1) }
+		exchange = func() error { return g.Rotate(ctx, kind, m.b[:n], whole, 1) }
+	default:
+		return s.sender(ctx, l, whole, between)
 	}
-	return s.sender(ctx, l, whole)
+	return func() error {
+		between.run()
+		return exchange()
+	}
 }
 
 // sender sends x to the other rank of a pair, which sends it back: one way alone
-// cannot be told from how the ranks' clocks differ.
-func (s *stand) sender(ctx context.Context, l layout, x []float32) func() error {
+// cannot be told from how the ranks' clocks differ. Each computes before it sends,
+// as a stage does.
+func (s *stand) sender(ctx context.Context, l layout, x []float32, between *computation) func() error {
 	pair, place := l.group(s.member.Rank())
 	peer := pair[1-place]
 	return func() error {
 		s.sends++
 		tag := comm.Tag{Edge: 1, Step: s.sends, Name: kindSend}
-		send := func() error { return s.transport.Send(ctx, peer, tag, x) }
+		send := func() error {
+			between.run()
+			return s.transport.Send(ctx, peer, tag, x)
+		}
 		receive := func() error { return s.transport.Recv(ctx, peer, tag, x) }
 		first, then := send, receive
 		if place == 1 {
