@@ -88,7 +88,9 @@ func natsWorld(t testing.TB, sessions []*Session, o TransportOptions, tamper ...
 
 func closeAll(t testing.TB, world []Transport) {
 	t.Helper()
-	onAll(t, len(world), func(rank int) error { return world[rank].Close() })
+	if errs := each(len(world), func(rank int) error { return world[rank].Close() }); errors.Join(errs...) != nil {
+		t.Fatalf("%q", errs)
+	}
 }
 
 // each runs f for every rank at once and returns the errors by rank.

@@ -47,6 +47,7 @@ type outbox struct {
 type outEdge struct {
 	waiter
 	dst     int
+	chunk   int           // payload bytes of a frame
 	sending sync.Mutex    // keeps the tensors of an edge in order
 	room    chan struct{} // fires when a queued tensor has gone
 	seq     uint32        // of the next tensor; guarded by sending
@@ -76,21 +77,21 @@ func (b *outbox) edge(dst int, id uint32) *outEdge {
 	k := edgeKey{dst, id}
 	e := b.edges[k]
 	if e == nil {
-		e = &outEdge{waiter: waiter{life: b.life, timeout: b.timeout}, dst: dst, room: make(chan struct{}, 1), credits: b.window}
+		e = &outEdge{waiter: waiter{life: b.life, timeout: b.timeout}, dst: dst, room: make(chan struct{}, 1), chunk: b.chunk, credits: b.window}
 		if l, ok := b.wires[dst].(link); ok {
-			e.credits = l.window()
+			e.chunk, e.credits = l.frames()
 		}
 		b.edges[k] = e
 	}
 	return e
 }
 
-// chunks is the number of frames that x takes.
-func (b *outbox) chunks(x []byte) int { return max(1, (len(x)+b.chunk-1)/b.chunk) }
+// frames is the number of frames of chunk bytes that x takes.
+func frames(x []byte, chunk int) int { return max(1, (len(x)+chunk-1)/chunk) }
 
 // fits refuses tensors of more frames than a header can count.
 func (b *outbox) fits(tag Tag, x []byte) error {
-	if b.chunks(x) > maxChunks {
+	if frames(x, b.chunk) > maxChunks {
 		return fmt.Errorf("comm: %v of %d bytes is more than %d frames of %d bytes: send it in parts", tag, len(x), maxChunks, b.chunk)
 	}
 	return nil
@@ -98,8 +99,8 @@ func (b *outbox) fits(tag Tag, x []byte) error {
 
 // send cuts x into frames and queues or publishes them.
 func (b *outbox) send(ctx context.Context, dst int, tag Tag, d DType, x []byte) error {
-	chunks := b.chunks(x)
 	e := b.edge(dst, tag.Edge)
+	chunks := frames(x, e.chunk)
 	e.sending.Lock()
 	defer e.sending.Unlock()
 	if err := b.makeRoom(ctx, e, tag); err != nil {
@@ -108,8 +109,8 @@ func (b *outbox) send(ctx context.Context, dst int, tag Tag, d DType, x []byte) 
 	h := header{kind: kindData, dtype: d, op: tag.Op, src: uint16(b.rank), dst: uint16(dst), edge: tag.Edge, epoch: b.epoch,
 		micro: tag.Micro, step: tag.Step, seq: e.seq, chunks: uint16(chunks), total: uint64(len(x))}
 	for i := range chunks {
-		h.chunk, h.offset = uint16(i), uint64(i*b.chunk)
-		part := x[:min(len(x), b.chunk)]
+		h.chunk, h.offset = uint16(i), uint64(i*e.chunk)
+		part := x[:min(len(x), e.chunk)]
 		x = x[len(part):]
 		if err := b.put(e, &h, part); err != nil {
 			return err

@@ -25,8 +25,9 @@ type carrier interface {
 // link is a wire of its own to one peer.
 type link interface {
 	wire
-	// window is how many frames of an edge may be on the way.
-	window() int
+	// frames is how many bytes of payload a frame takes, and how many frames of an
+	// edge may be on the way.
+	frames() (bytes, window int)
 	// credit hands n credits of an edge back, without waiting for the peer: it is
 	// called by what takes in frames, on which the peer may wait.
 	credit(edge uint32, n int)
@@ -90,7 +91,8 @@ func (t *natsTransport) rendezvous(ctx context.Context, o TransportOptions) erro
 
 // openTimeout bounds how long the links of a plane may take: where a firewall is
 // silent, the next plane is tried.
-const openTimeout = 5 * time.Second
+// A test replaces it.
+var openTimeout = 5 * time.Second
 
 // meeting is a rendezvous under way.
 type meeting struct {
@@ -199,10 +201,8 @@ func (m *meeting) assign(p Plane, only bool, peers [][]int, links []link, outcom
 	var failed error
 	for a := range peers {
 		for _, b := range peers[a] {
-			text := outcomes[a].Links[b]
-			if text == "" {
-				text = outcomes[b].Links[a]
-			}
+			// The higher rank dials, and so knows more.
+			text := cmp.Or(outcomes[b].Links[a], outcomes[a].Links[b])
 			switch {
 			case a > b:
 			case text == "":

@@ -27,8 +27,8 @@ type shmLink struct {
 	want    atomic.Bool // the ring was full; resume when the bell rings
 }
 
-// window implements link: the ring holds the sender back.
-func (l *shmLink) window() int { return 1 << 30 }
+// frames implements link: the ring holds the sender back.
+func (l *shmLink) frames() (bytes, window int) { return l.hub.t.out.chunk, 1 << 30 }
 
 // credit implements link.
 func (l *shmLink) credit(uint32, int) {}
@@ -40,13 +40,13 @@ func (l *shmLink) write(h *header, payload []byte) error {
 	if l.gone {
 		return ErrClosed
 	}
-	if l.in.closed.Load() != 0 {
-		return &PeerError{Rank: l.peer, Cause: fmt.Errorf("it has closed its transport: %w", ErrClosed)}
-	}
 	if h.kind == kindBye {
 		l.out.closed.Store(1) // there may be no room for more
 		l.wake()
 		return nil
+	}
+	if l.in.closed.Load() != 0 {
+		return &PeerError{Rank: l.peer, Cause: fmt.Errorf("it has closed its transport: %w", ErrClosed)}
 	}
 	h.sum = 0 // only memory moves it
 	if !l.out.put(h, payload) {

@@ -49,9 +49,9 @@ func newTCPLink(t *natsTransport, peer int, conn *net.TCPConn, keys *sealing) *t
 	return &tcpLink{t: t, peer: peer, conn: conn, in: bufio.NewReaderSize(conn, readAhead), keys: keys, due: make(chan struct{}, 1)}
 }
 
-// window implements link: enough that collectives, which hold themselves back, do
-// not wait for credits.
-func (l *tcpLink) window() int { return 64 }
+// frames implements link: as large as collectives' blocks, since each frame wakes its
+// reader, and so many that those, which hold themselves back, wait for no credits.
+func (l *tcpLink) frames() (bytes, window int) { return 4 * blockSize, 16 }
 
 // write implements wire. The peer takes in all that comes, so it does not wait
 // for long unless the peer hangs.
