@@ -134,7 +134,9 @@ func (l *shmLink) close() {
 	closeBell(l.bell)
 	if l.hub.open--; l.hub.open == 0 {
 		_ = l.hub.bell.Close() // ends listen
-		l.hub.arena.close()
+		if !l.hub.adopted {
+			l.hub.arena.close()
+		}
 	}
 }
 
@@ -148,6 +150,7 @@ type shmHub struct {
 	lead      chan struct{} // holds a token while somebody takes in frames
 	listening sync.Once
 	arena     *arena
+	adopted   bool          // the transport has the arena, and closes it
 	groups    []*arenaGroup // that want to be woken; guarded by grouping
 	grouping  sync.Mutex
 	never     inEdge // nothing comes on it
