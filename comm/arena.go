@@ -309,7 +309,7 @@ func (g *arenaGroup) await(ctx context.Context, tag Tag, i int, at uint32) (bool
 	own := g.cells[g.me]
 	for !g.spin(i, at) {
 		own.asleep.Store(1)
-		g.hub.drowse()
+		g.hub.tryDrowse()
 		if g.here(i, at) {
 			own.asleep.Store(0)
 			return true, nil
