@@ -94,6 +94,8 @@ func (a *arena) cell(rank, i int) *arenaCell {
 func (a *arena) alloc(n int) ([]float32, error) {
 	const page = 4096
 	bytes := (4*n + page - 1) / page * page
+	a.using.RLock()
+	defer a.using.RUnlock()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if n < 1 || bytes > len(a.memory)-a.used {
@@ -159,13 +161,15 @@ type arenaGroup struct {
 // newArenaGroup returns nil where not all members share memory.
 func newArenaGroup(t Transport, id uint32, ranks []int, me int) *arenaGroup {
 	n, ok := innermost(t).(*natsTransport)
-	if !ok || n.arena == nil || len(ranks) == 1 || slices.ContainsFunc(ranks, func(r int) bool { return n.arena.peers[r] == nil }) {
+	if !ok || n.arena == nil || len(ranks) == 1 || slices.ContainsFunc(ranks, func(r int) bool { return r != n.rank && n.routes.Plane[n.rank][r] != SHM }) {
 		return nil
 	}
 	a := n.arena
+	a.using.RLock()
+	defer a.using.RUnlock()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.cells == arenaCells {
+	if a.memory == nil || a.cells == arenaCells {
 		return nil // and so for the other members, which look for the cell
 	}
 	g := &arenaGroup{
@@ -305,7 +309,7 @@ func (g *arenaGroup) await(ctx context.Context, tag Tag, i int, at uint32) (bool
 	own := g.cells[g.me]
 	for !g.spin(i, at) {
 		own.asleep.Store(1)
-		g.hub.drowse()
+		g.hub.tryDrowse()
 		if g.here(i, at) {
 			own.asleep.Store(0)
 			return true, nil

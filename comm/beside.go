@@ -62,7 +62,7 @@ func (s *sending) upTo(n int) error {
 func (s *sending) fail(err error) error {
 	if s.got != nil {
 		close(s.got)
-		<-s.done
+		<-s.done //nolint:errcheck // it follows from err
 	}
 	return err
 }

@@ -31,14 +31,14 @@ func (t *natsTransport) carrier(p Plane) carrier {
 
 // adopt has a link carry what goes to and comes from a peer.
 func (t *natsTransport) adopt(peer int, l link) {
+	if l, ok := l.(*shmLink); ok {
+		t.inbox.lead = l.hub.wait
+		t.hub, t.arena, l.hub.adopted = l.hub, l.hub.arena, true
+	}
 	t.linked.mu.Lock()
 	t.linked.links = append(t.linked.links, l)
 	t.linked.mu.Unlock()
 	t.wires[peer] = l
-	if l, ok := l.(*shmLink); ok {
-		t.inbox.lead = l.hub.wait
-		t.hub, t.arena = l.hub, l.hub.arena
-	}
 	t.linked.running.Go(l.run)
 	if t.life.Err() != nil {
 		l.close() // the hook may have run before

@@ -326,6 +326,9 @@ func (t *natsTransport) shut() {
 	t.release()
 	t.out.stop()
 	t.linked.shut()
+	if t.arena != nil {
+		t.arena.close() // not before: its owner may use what Alloc gave until Close
+	}
 	t.pumped.Wait()
 	if t.sub != nil && t.session.life.Err() == nil {
 		_ = t.sub.Unsubscribe() // fails only if the connection is gone, and the subscription with it

@@ -134,7 +134,9 @@ func (l *shmLink) close() {
 	closeBell(l.bell)
 	if l.hub.open--; l.hub.open == 0 {
 		_ = l.hub.bell.Close() // ends listen
-		l.hub.arena.close()
+		if !l.hub.adopted {
+			l.hub.arena.close()
+		}
 	}
 }
 
@@ -148,6 +150,7 @@ type shmHub struct {
 	lead      chan struct{} // holds a token while somebody takes in frames
 	listening sync.Once
 	arena     *arena
+	adopted   bool          // the transport has the arena, and closes it
 	groups    []*arenaGroup // that want to be woken; guarded by grouping
 	grouping  sync.Mutex
 	never     inEdge // nothing comes on it
@@ -262,15 +265,34 @@ func (h *shmHub) sleep(ctx context.Context, e *inEdge) (ready bool, err error) {
 	return first == isReady, err
 }
 
-// drowse has peers ring the bell for frames.
+// drowse has peers ring the bell for frames. The caller leads.
 func (h *shmHub) drowse() {
 	for _, l := range h.links {
-		l.in.sleeping.Store(1)
+		if !l.gone {
+			l.in.sleeping.Store(1)
+		}
+	}
+}
+
+// tryDrowse is drowse unless somebody leads, who takes in frames anyway.
+func (h *shmHub) tryDrowse() {
+	select {
+	case h.lead <- struct{}{}:
+		h.drowse()
+		<-h.lead
+	default:
 	}
 }
 
 // ring wakes a peer.
-func (h *shmHub) ring(peer int) { ringBell(h.byPeer[peer].bell) }
+func (h *shmHub) ring(peer int) {
+	l := h.byPeer[peer]
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if !l.gone {
+		ringBell(l.bell)
+	}
+}
 
 // addGroup has a group woken by the bell.
 func (h *shmHub) addGroup(g *arenaGroup) {
