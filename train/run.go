@@ -39,6 +39,8 @@ type Result struct {
 	// Predicted is what the planner said, where it chose the plan.
 	Predicted *Predicted `json:"predicted,omitempty"`
 	Sample    string     `json:"sample,omitempty"`
+	// Restarts are the recoveries from failures, in order.
+	Restarts []Restart `json:"restarts,omitempty"`
 }
 
 // Predicted is what a plan was predicted to take, and took.

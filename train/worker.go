@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -32,7 +33,7 @@ func Work(ctx context.Context, in io.Reader) error {
 }
 
 // serve does a member's part of the job.
-func serve(ctx context.Context, member *comm.Member, text []byte) error {
+func serve(ctx context.Context, member *comm.Member, text []byte) (err error) {
 	var spec Spec
 	if err := json.Unmarshal(text, &spec); err != nil {
 		return fmt.Errorf("job spec: %w", err)
@@ -52,6 +53,12 @@ func serve(ctx context.Context, member *comm.Member, text []byte) error {
 		return err
 	}
 	defer wire.Close()
+	defer func() {
+		// Say why before the others find this worker gone.
+		if err != nil && ctx.Err() == nil {
+			err = errors.Join(err, member.Fail(context.Background(), err))
+		}
+	}()
 	transport := &metered{Transport: wire}
 	w, err := newWorld(transport, part)
 	if err != nil {
