@@ -27,6 +27,8 @@ type job struct {
 	begun   bool      // workers have been at work
 	noticed time.Time // when the last epoch failed
 
+	snapshots *snapshots // nil without --snapshot-every
+
 	metrics *metricsFile
 	steps   map[int][]stepReport  // of steps that not all workers have reported
 	saves   map[int][]savedReport // of checkpoints that not all workers have saved
@@ -37,9 +39,16 @@ type job struct {
 
 // run trains in as many epochs as it takes: it starts the workers, follows them
 // to the end, and where they fail starts others, see [job.restart].
-func (j *job) run(ctx context.Context) (*Result, error) {
+func (j *job) run(ctx context.Context) (_ *Result, err error) {
 	j.result.Out, j.result.Memory = j.spec.Out, newMemory(j.planned)
 	j.name, j.first = comm.NewJob(), origin{step: j.spec.Start, weights: j.spec.Weights, moments: j.spec.Moments, what: "the start"}
+	if j.spec.Config.SnapshotEvery > 0 {
+		if j.snapshots, err = newSnapshots(j.spec.Config.Workers); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, j.snapshots.close()) }()
+		j.spec.Snapshots = j.snapshots.paths()
+	}
 	for {
 		err := j.epoch(ctx)
 		if err == nil {
@@ -127,6 +136,8 @@ func (j *job) handle(e comm.Event) (last bool, err error) {
 			return false, err
 		}
 		return false, j.saved(r)
+	case eventSnapshot:
+		return false, nil
 	case eventDone:
 		return true, nil
 	}

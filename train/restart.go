@@ -28,6 +28,7 @@ type origin struct {
 	step    int    // steps taken before
 	weights string // as in Spec
 	moments bool
+	snap    string // path of a snapshot; empty for none
 	what    string // for a person
 }
 
@@ -55,6 +56,9 @@ func (j *job) restart(ctx context.Context, cause error) (done bool, err error) {
 		return false, errors.Join(cause, err)
 	}
 	from := j.newest()
+	if s := j.newestSnapshot(); s.step > from.step {
+		from = s
+	}
 	if from.step >= j.spec.Config.Steps {
 		j.progress.fact("", "all steps were taken and saved before")
 		return true, nil
@@ -80,6 +84,7 @@ func (j *job) begin(cause error, from origin) {
 		len(j.result.Restarts), j.spec.Config.MaxRestarts, from.step, from.what, r.LostStep)
 	j.name = j.name.Next()
 	j.spec.Plan, j.spec.Start, j.spec.Weights, j.spec.Moments = j.plan, from.step, from.weights, from.moments
+	j.spec.FromSnapshot = from.snap
 	j.result.Step = from.step
 	j.progress.again()
 }

@@ -230,6 +230,9 @@ func (s *setup) introduce(p *progress, spec *Spec, planned []program.Planned) {
 			p.fact("", "stage %d: %v", stage, m)
 		}
 	}
+	if n := spec.Config.SnapshotEvery; n > 0 {
+		p.fact("snapshots", "every %d steps, in %v of the coordinator's memory", n, snapshotBytes(s.model))
+	}
 	for _, reason := range s.reasons {
 		p.fact("", "%s", reason)
 	}

@@ -163,6 +163,12 @@ func (l *loop) after(ctx context.Context, step int, stop bool) error {
 			return err
 		}
 	}
+	if !end && c.SnapshotEvery > 0 && step%c.SnapshotEvery == 0 {
+		acknowledged := func() error { return l.finish(ctx, eventSnapshot, doneReport{step}) }
+		if err := l.snapshot(step, acknowledged); err != nil {
+			return fmt.Errorf("writing the snapshot of step %d: %w", step, err)
+		}
+	}
 	if !end && (c.SaveEvery == 0 || step%c.SaveEvery != 0) {
 		return nil
 	}

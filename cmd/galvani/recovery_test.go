@@ -3,9 +3,11 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,13 +22,24 @@ func TestRecovery(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "text.txt"), []byte(text), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"train", "--model", "gpt-nano", "--data", "text.txt", "--vocab", "300", "--steps", "300", "--batch", "4", "--seq", "16",
-		"--dropout", "0.1", "--plan", "pp=2 micro=2", "--save-every", "50", "--sample", "0", "--json", "--out"}
-	galvani(t, dir, append(args, "whole")...)
-	p := start(t, dir, append(args, "killed")...)
-	until(t, "a checkpoint", func() bool {
-		_, err := os.Stat(filepath.Join(dir, "killed", "checkpoints", "step-00000100"))
-		return err == nil
+	for name, keep := range map[string][]string{"checkpoint": {"--save-every", "50"}, "snapshot": {"--snapshot-every", "7"}} {
+		for _, plan := range []string{"pp=2 micro=2", "dp=2 zero=3", "tp=3"} {
+			t.Run(name+" "+plan, func(t *testing.T) { recovers(t, dir, plan, keep) })
+		}
+	}
+}
+
+// recovers trains under a plan, once undisturbed and once with a worker killed.
+func recovers(t *testing.T, dir, plan string, keep []string) {
+	args := slices.Concat([]string{"train", "--model", "gpt-nano", "--data", "text.txt", "--vocab", "300", "--steps", "200", "--batch", "4", "--seq", "16",
+		"--dropout", "0.1", "--plan", plan, "--sample", "0", "--json"}, keep, []string{"--out"})
+	sub := strings.ReplaceAll(t.Name(), "/", "-")
+	whole, killed := sub+"-whole", sub+"-killed"
+	galvani(t, dir, append(args, whole)...)
+	p := start(t, dir, append(args, killed)...)
+	until(t, "step 60", func() bool {
+		text, _ := os.ReadFile(filepath.Join(dir, killed, "metrics.jsonl"))
+		return bytes.Count(text, []byte("\n")) >= 60
 	})
 	workers := p.workers(t)
 	syscall.Kill(workers[1], syscall.SIGKILL)
@@ -34,27 +47,31 @@ func TestRecovery(t *testing.T) {
 		t.Fatalf("%v:\n%s", err, p.errs.String())
 	}
 	gone(t, workers)
-	last := filepath.Join("checkpoints", "step-00000300")
-	for _, pattern := range []string{"model-*.safetensors", "optimizer-*.safetensors"} {
-		sameFiles(t, filepath.Join(dir, "whole", last), filepath.Join(dir, "killed", last), pattern)
+	last := filepath.Join("checkpoints", "step-00000200")
+	for _, pattern := range []string{"model*.safetensors", "optimizer*.safetensors"} {
+		sameFiles(t, filepath.Join(dir, whole, last), filepath.Join(dir, killed, last), pattern)
 	}
-	sameLosses(t, filepath.Join(dir, "whole", "metrics.jsonl"), filepath.Join(dir, "killed", "metrics.jsonl"))
+	sameLosses(t, filepath.Join(dir, whole, "metrics.jsonl"), filepath.Join(dir, killed, "metrics.jsonl"))
 	var result struct {
 		Restarts []struct {
-			Cause   string
-			From    int
-			Seconds float64
+			Cause, Source string
+			From          int
+			Lost          int `json:"lost_steps"`
+			Seconds       float64
 		}
 	}
 	if err := json.Unmarshal([]byte(p.out.String()), &result); err != nil {
 		t.Fatal(err)
 	}
-	if r := result.Restarts; len(r) != 1 || r[0].From < 100 || r[0].Seconds <= 0 || !strings.Contains(r[0].Cause, "was killed by signal 9") {
+	if r := result.Restarts; len(r) != 1 || r[0].From < 45 || r[0].Seconds <= 0 || !strings.Contains(r[0].Cause, "was killed by signal 9") {
 		t.Errorf("restarts %+v", r)
+	} else if r[0].Source == "the snapshot in memory" && r[0].Lost > 7 {
+		t.Errorf("%d steps are lost, with a snapshot every 7", r[0].Lost)
 	}
 	for _, want := range []string{"failed      worker 1", "restart     1 of at most 3: new workers go on after step ", "recovered   step "} {
 		if !strings.Contains(p.errs.String(), want) {
 			t.Errorf("standard error does not say %q:\n%s", want, p.errs.String())
 		}
 	}
+	t.Logf("%+v", result.Restarts)
 }
