@@ -29,12 +29,13 @@ type job struct {
 
 	snapshots *snapshots // nil without --snapshot-every
 
-	metrics *metricsFile
-	steps   map[int][]stepReport  // of steps that not all workers have reported
-	saves   map[int][]savedReport // of checkpoints that not all workers have saved
-	seconds []float64             // of each step
-	last    *Metrics              // held back for the validation loss of its step
-	result  Result
+	metrics    *metricsFile
+	steps      map[int][]stepReport  // of steps that not all workers have reported
+	saves      map[int][]savedReport // of checkpoints that not all workers have saved
+	seconds    []float64             // of each step
+	stragglers *stragglers
+	last       *Metrics // held back for the validation loss of its step
+	result     Result
 }
 
 // run trains in as many epochs as it takes: it starts the workers, follows them
@@ -66,6 +67,7 @@ func (j *job) run(ctx context.Context) (_ *Result, err error) {
 
 // epoch is one life of the workers. Where it fails, it has ended them all.
 func (j *job) epoch(ctx context.Context) (err error) {
+	j.stragglers = newStragglers(j.spec.Config.Workers, j.spec.Plan.PP)
 	j.steps, j.saves = map[int][]stepReport{}, map[int][]savedReport{}
 	path := j.spec.Config.Metrics
 	if path == "" {
@@ -122,6 +124,7 @@ func (j *job) handle(e comm.Event) (last bool, err error) {
 		if err := json.Unmarshal(e.Data, &r); err != nil {
 			return false, err
 		}
+		r.Rank = e.Rank
 		j.result.Memory.measured(e.Rank*j.spec.Plan.PP/j.spec.Config.Workers, r.PeakBytes)
 		return false, j.stepped(r)
 	case eventVal:
@@ -172,11 +175,23 @@ func (j *job) stepped(r stepReport) error {
 	j.result.Step, j.result.Loss, j.result.Tokens = m.Step, m.Loss, m.Tokens
 	j.progress.step(m)
 	j.restarted(m.Step)
+	j.compare(all)
 	if m.Step == j.spec.Config.RecordStep {
 		j.progress.fact("recorded", "step %d of worker %d; check it with: galvani replay %s", m.Step, j.spec.Config.RecordRank,
 			recordPath(j.spec.Out, m.Step, j.spec.Config.RecordRank))
 	}
 	return nil
+}
+
+// compare names workers that are persistently slower than others.
+func (j *job) compare(all []stepReport) {
+	seconds := make([]float64, len(all))
+	for _, r := range all {
+		seconds[r.Rank] = r.computed()
+	}
+	for _, line := range j.stragglers.add(seconds) {
+		j.progress.fact("straggler", "%s", line)
+	}
 }
 
 // evaluated adds a validation loss to its step. Every worker reports the same.

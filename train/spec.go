@@ -48,6 +48,7 @@ type stepReport struct {
 	LR        float64
 	Seconds   float64
 	PeakBytes int64
+	Rank      int `json:"-"` // the event tells
 	exchanged
 }
 
