@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -74,4 +75,44 @@ func recovers(t *testing.T, dir, plan string, keep []string) {
 		}
 	}
 	t.Logf("%+v", result.Restarts)
+}
+
+// TestRecoveryOfServer kills an external NATS server twice: the run goes on when
+// the server is back, and ends at Ctrl-C while it waits.
+func TestRecoveryOfServer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds nats-server")
+	}
+	server, url := natsServer(t)
+	p, _ := endless(t, 2, "--snapshot-every", "1", "--nats", url)
+	workers := p.workers(t)
+	server.Process.Kill()
+	until(t, "the failure", func() bool { return strings.Contains(p.errs.String(), "\nrestart ") })
+	gone(t, workers)
+	again := exec.Command(server.Path, server.Args[1:]...)
+	if err := again.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { again.Process.Kill(); again.Wait() })
+	until(t, "the recovery", func() bool { return strings.Contains(p.errs.String(), "\nrecovered ") })
+	workers = p.workers(t)
+	again.Process.Kill()
+	until(t, "the second failure", func() bool { return strings.Contains(p.errs.String(), "\nrestart     2 ") })
+	p.cmd.Process.Signal(os.Interrupt)
+	p.failsWithin(t, 5*time.Second, workers, "galvani: interrupted")
+}
+
+// TestNoRecovery has a failure that would come again.
+func TestNoRecovery(t *testing.T) {
+	dir := t.TempDir()
+	text := strings.Repeat("It was the best of times, it was the worst of times. ", 60)
+	if err := os.WriteFile(filepath.Join(dir, "text.txt"), []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, dir, "train", "--model", "gpt-nano", "--data", "text.txt", "--vocab", "300", "--steps", "60", "--batch", "4", "--seq", "16",
+		"--plan", "dp=2", "--lr", "1e30", "--warmup", "0", "--sample", "0", "--snapshot-every", "1", "--out", "run")
+	p.failsWithin(t, 20*time.Second, nil, "is not finite")
+	if strings.Contains(p.errs.String(), "\nrestart ") {
+		t.Errorf("it was started anew:\n%s", p.errs.String())
+	}
 }
