@@ -129,6 +129,9 @@ func endless(t *testing.T, workers int, more ...string) (p *program, dir string)
 	}
 	args := append([]string{"train", "--model", "gpt-nano", "--data", "text.txt", "--vocab", "300", "--steps", "1000000",
 		"--batch", "4", "--seq", "16", "--workers", strconv.Itoa(workers), "--out", "run"}, more...)
+	if !slices.Contains(more, "--plan") {
+		args = append(args, "--plan", "dp=2") // --plan auto would measure this machine first
+	}
 	p = start(t, dir, args...)
 	until(t, "the third step", func() bool {
 		text, _ := os.ReadFile(filepath.Join(dir, "run", "metrics.jsonl"))

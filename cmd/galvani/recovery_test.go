@@ -116,3 +116,28 @@ func TestNoRecovery(t *testing.T) {
 		t.Errorf("it was started anew:\n%s", p.errs.String())
 	}
 }
+
+// TestDiskFull fills the run's directory: the run ends, and what was saved before
+// is whole.
+func TestDiskFull(t *testing.T) {
+	dir := t.TempDir()
+	text := strings.Repeat("It was the best of times, it was the worst of times. ", 60)
+	if err := os.WriteFile(filepath.Join(dir, "text.txt"), []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(dir, "run")
+	if err := os.Mkdir(out, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", out, "tmpfs", 0, "size=6m"); err != nil {
+		t.Skipf("mounting a small file system needs to be root: %v", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(out, syscall.MNT_DETACH) })
+	p := start(t, dir, "train", "--model", "gpt-nano", "--data", "text.txt", "--vocab", "300", "--steps", "1000", "--batch", "4", "--seq", "16",
+		"--plan", "dp=2", "--save-every", "10", "--sample", "0", "--out", "run")
+	p.failsWithin(t, 30*time.Second, nil, "no space left on device")
+	if strings.Contains(p.errs.String(), "\nrestart ") {
+		t.Errorf("it was started anew:\n%s", p.errs.String())
+	}
+	galvani(t, dir, "eval", "--init", "run", "--data", "text.txt", "--seq", "16", "--batch", "4")
+}
