@@ -2,7 +2,7 @@ GOLANGCI_LINT_VERSION := v2.15.0
 
 export CGO_ENABLED := 0
 
-.PHONY: help build test race soak lint verify bench memory golden docs
+.PHONY: help build test race soak chaos lint verify bench memory golden docs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -19,6 +19,9 @@ race: ## all tests under the race detector (needs a C compiler)
 soak: ## 5,000 random plans in one process and 500 in worker processes, each beside one device; minutes
 	go test ./train -run EveryPlan -v -timeout 0 -rapid.checks=1000
 	go test ./cmd/galvani -run EveryPlan -v -timeout 0 -plans=100
+
+chaos: ## 500 random faults in runs of workers, each compared with an undisturbed run; a quarter of an hour
+	go test ./cmd/galvani -run Chaos -v -timeout 0 -faults=500
 
 lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## golangci-lint, with the import rules
 	$< run ./...

@@ -251,7 +251,7 @@ func (c *Coordinator) event(m *nats.Msg) (Event, error) {
 	if err := json.Unmarshal(ev.Data, &f); err != nil {
 		f.Reason = string(ev.Data)
 	}
-	return Event{}, &PeerError{Rank: f.Rank, Cause: errors.New(f.Reason)}
+	return Event{}, &PeerError{Rank: f.Rank, Cause: &reportedError{f.Reason, f.Transient}}
 }
 
 // Abort ends the job for a reason that comm cannot see, such as the exit of a
@@ -291,7 +291,7 @@ func (c *Coordinator) Err() error { return context.Cause(c.life) }
 func (c *Coordinator) Close() error {
 	err := context.Cause(c.life)
 	if err == nil && len(c.present()) > 0 {
-		c.spread(failure{-1, "it has closed the job"})
+		c.spread(failure{Rank: -1, Reason: "it has closed the job"})
 	}
 	c.end(ErrClosed)
 	c.subs.close()

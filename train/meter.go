@@ -63,6 +63,11 @@ type exchanged struct {
 	SentBytes   int64
 }
 
+// computed is the time of a step that a worker spent on its own.
+func (r stepReport) computed() float64 {
+	return r.Seconds - r.CommunicationSeconds - r.WaitSeconds
+}
+
 // split divides what a worker waited. Without stages, the sums at the end of a
 // step are collectives as any others.
 func split(w exec.Waited, pipeline bool, sent int64) exchanged {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/galvani-ml/galvani/data"
 	"github.com/galvani-ml/galvani/exec"
+	"github.com/galvani-ml/galvani/graph"
 	"github.com/galvani-ml/galvani/internal/exactsum"
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/models/hf"
@@ -24,7 +25,8 @@ type rank struct {
 	feeder  *feeder
 	peak    int64
 
-	recorder *recorder // nil where this rank records no step
+	whole    []*graph.Param // of the model; nil until a snapshot needs them
+	recorder *recorder      // nil where this rank records no step
 }
 
 // newRank allocates the memory of a compiled part and fills its parameters.
@@ -58,6 +60,9 @@ func (r *rank) close() {
 
 // fillParams draws or loads the parameters, and loads the moments.
 func (r *rank) fillParams() error {
+	if r.spec.FromSnapshot != "" {
+		return r.loadSnapshot(r.spec.FromSnapshot)
+	}
 	if r.spec.Weights == "" {
 		for _, p := range r.machine.Params() {
 			if err := models.InitShard(p.Shard, r.spec.Config.Seed, p.Value); err != nil {

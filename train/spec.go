@@ -22,6 +22,9 @@ type Spec struct {
 	Threads int    // of this worker
 	Version string // of Galvani
 	Trial   bool   // neither evaluate nor save
+
+	Snapshots    SnapshotFiles // where to write snapshots, if the configuration asks for any
+	FromSnapshot string        // path of the snapshot to begin with, before Weights; empty for none
 }
 
 // Kinds of events that workers report.
@@ -31,6 +34,8 @@ const (
 	eventVal    = "val"
 	eventSaved  = "saved"
 	eventDone   = "done"
+
+	eventSnapshot = "snapshot" // only to be acknowledged
 )
 
 // commandStop asks the workers to save and end after the current step.
@@ -50,6 +55,7 @@ type stepReport struct {
 	LR        float64
 	Seconds   float64
 	PeakBytes int64
+	Rank      int `json:"-"` // the event tells
 	exchanged
 }
 

@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -33,7 +34,7 @@ func Work(ctx context.Context, in io.Reader) error {
 }
 
 // serve does a member's part of the job.
-func serve(ctx context.Context, member *comm.Member, text []byte) error {
+func serve(ctx context.Context, member *comm.Member, text []byte) (err error) {
 	var spec Spec
 	if err := json.Unmarshal(text, &spec); err != nil {
 		return fmt.Errorf("job spec: %w", err)
@@ -53,6 +54,12 @@ func serve(ctx context.Context, member *comm.Member, text []byte) error {
 		return err
 	}
 	defer wire.Close()
+	defer func() {
+		// Say why before the others find this worker gone.
+		if err != nil && ctx.Err() == nil {
+			err = errors.Join(err, member.Fail(context.Background(), err))
+		}
+	}()
 	if err := reportRoutes(member, routes); err != nil {
 		return err
 	}
@@ -170,6 +177,12 @@ func (l *loop) after(ctx context.Context, step int, stop bool) error {
 		}
 		if err := l.report(eventVal, valReport{step, loss}); err != nil {
 			return err
+		}
+	}
+	if !end && c.SnapshotEvery > 0 && step%c.SnapshotEvery == 0 {
+		acknowledged := func() error { return l.finish(ctx, eventSnapshot, doneReport{step}) }
+		if err := l.snapshot(step, acknowledged); err != nil {
+			return fmt.Errorf("writing the snapshot of step %d: %w", step, err)
 		}
 	}
 	if !end && (c.SaveEvery == 0 || step%c.SaveEvery != 0) {
