@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"runtime"
 
 	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/train/launch"
@@ -38,6 +37,3 @@ func run(ctx context.Context, o Options, s spec) (*found, error) {
 	}
 	return f, nil
 }
-
-// threadsOf shares this machine's processors among workers.
-func threadsOf(workers int) int { return max(1, runtime.GOMAXPROCS(0)/workers) }
