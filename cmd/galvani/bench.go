@@ -20,6 +20,24 @@ type benchCmd struct {
 	Generate benchGenerateCmd `cmd:"" help:"Text generation by GPT-2 124M, one sequence: tokens/s, share of what memory bandwidth allows."`
 	Predict  benchPredictCmd  `cmd:"" help:"What the planner predicts beside what training takes: every plan of a small space, priced, simulated and run; errors, and the regret of the plans chosen."`
 	Plan     benchPlanCmd     `cmd:"" help:"Search of recorded problems of Galvatron by its own formulas: cost beside its search engine's, memory, seconds of search."`
+	Search   benchSearchCmd   `cmd:"" help:"Throughput that the planner predicts for BERT, GPT, and models like T5 and Swin on 8, 16 and 64 A100 of 8 to 80 GiB: of pure strategies, of parts of its space, of Galvatron-BMW's and of the best partitions."`
+}
+
+// benchSearchCmd is `galvani bench search`.
+type benchSearchCmd struct {
+	Models   []string `placeholder:"NAME,NAME" help:"Models: ${searchmodels}. Default: all."`
+	Devices  []int    `placeholder:"N,N" help:"Numbers of devices: 8, 16, 64. Default: all."`
+	Memory   []int    `placeholder:"GIB,GIB" help:"GiB of a device. Default: 8, 12, 16, 20, 40 and 80."`
+	Methods  []string `placeholder:"NAME,NAME" help:"Methods: ${searchmethods}. Default: all."`
+	JSON     bool     `xor:"form" help:"Print one JSON object a line."`
+	Markdown bool     `xor:"form" help:"Print Markdown."`
+}
+
+// Run searches.
+func (c *benchSearchCmd) Run(ctx context.Context, s *streams) error {
+	return bench.Search(ctx, bench.SearchOptions{
+		Models: c.Models, Devices: c.Devices, Memory: c.Memory, Methods: c.Methods, JSON: c.JSON, Markdown: c.Markdown, Log: s.errs,
+	}, s.out)
 }
 
 // benchPlanCmd is `galvani bench plan`.

@@ -92,6 +92,7 @@ func newParser(c *cli, out, errs io.Writer) (*kong.Kong, error) {
 		kong.Resolvers(configResolver{}),
 		kong.Vars{
 			"version": version(), "presets": strings.Join(models.Presets(), ", "), "workloads": strings.Join(bench.Workloads(), ", "),
+			"searchmodels": strings.Join(bench.SearchModels(), ", "), "searchmethods": strings.Join(bench.SearchMethods(), ", "),
 			"predictions": strings.Join(bench.PredictWorkloads(), ", "),
 			"passes":      exec.PassNames(), "clusters": strings.Join(cluster.Presets(), ", "), "strategies": train.StrategyNames(),
 			"collectives": strings.Join(bench.CommOps(), ","), "planes": strings.Join(bench.CommPlanes(), ","),
