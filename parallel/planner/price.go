@@ -18,12 +18,19 @@ type pricer struct {
 	borders map[borderKey][]parallel.BorderExchange
 
 	strategiesOf map[int][]parallel.Strategy // that fit the model, by the number of stages
+	open         map[choicesKey]*search.Layer
+}
+
+// choicesKey identifies a layer whose strategy nothing but the cell decides.
+type choicesKey struct {
+	kind int
+	cell search.Cell
 }
 
 func newPricer(o *Options) *pricer {
 	return &pricer{
 		Options: o, layers: map[layerKey]*pricedLayer{}, borders: map[borderKey][]parallel.BorderExchange{},
-		strategiesOf: map[int][]parallel.Strategy{},
+		strategiesOf: map[int][]parallel.Strategy{}, open: map[choicesKey]*search.Layer{},
 	}
 }
 

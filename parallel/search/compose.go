@@ -14,7 +14,7 @@ func (s *Solver) Solve(partition []int) (*Solution, error) {
 	if err := s.checkPartition(partition); err != nil {
 		return nil, err
 	}
-	solution := s.compose(fixed(partition), nil)
+	solution := s.compose(fixed(partition), nil, math.Inf(1))
 	if solution == nil {
 		return nil, s.infeasible(partition)
 	}
@@ -23,7 +23,7 @@ func (s *Solver) Solve(partition []int) (*Solution, error) {
 
 // Exact returns the fastest way over all partitions, or an [InfeasibleError].
 func (s *Solver) Exact() (*Solution, error) {
-	solution := s.compose(s.problem.anywhere(), s.bmw(s.beginnings()...))
+	solution := s.compose(s.problem.anywhere(), s.bmw(s.beginnings()...), math.Inf(1))
 	if solution == nil {
 		return nil, s.infeasible(nil)
 	}
@@ -53,6 +53,7 @@ type composer struct {
 	least   [][][]float64 // bound of C by stage, and begin and end in its window
 	before  [][]pipe      // bounds of the stages before one, by its first block
 	known   *Solution     // the best so far
+	limit   float64       // seconds that a plan must take less than
 	sums    [][][]sum     // by stage and first block
 }
 
@@ -96,11 +97,11 @@ type sum struct {
 	after   int // sum of the stages after it
 }
 
-// compose finds the best way within the windows, nil where none fits. It
-// returns the known one where none is faster.
-func (s *Solver) compose(windows []window, known *Solution) *Solution {
+// compose finds the best way within the windows that takes less than the limit,
+// nil where there is none. It returns the known one where none is faster.
+func (s *Solver) compose(windows []window, known *Solution, limit float64) *Solution {
 	c := s.composer(windows)
-	c.known = known
+	c.know(known, limit)
 	c.sums = make([][][]sum, s.problem.Stages+1)
 	blocks := s.problem.blocks()
 	c.sums[s.problem.Stages] = make([][]sum, blocks+1)
@@ -109,11 +110,19 @@ func (s *Solver) compose(windows []window, known *Solution) *Solution {
 		c.step(stage)
 	}
 	for i, x := range c.sums[0][0] {
-		if c.known == nil || c.score(0, 0, x) < c.known.Time {
-			c.known = c.trace(i)
+		if c.score(0, 0, x) < c.limit {
+			c.know(c.trace(i), c.limit)
 		}
 	}
 	return c.known
+}
+
+// know takes up a solution, if it is within the limit, and the lower limit.
+func (c *composer) know(s *Solution, limit float64) {
+	c.limit = limit
+	if s != nil && s.Time < limit {
+		c.known, c.limit = s, s.Time
+	}
 }
 
 // composer prepares the bounds: what a stage takes at least, changes left out,
@@ -168,10 +177,9 @@ func (c *composer) score(stage, first int, x sum) float64 {
 	return (1-h)*total + max(x.reduced, h*total) + c.problem.waiting(total, max(x.slowest, b.slowest)) + c.problem.Fixed
 }
 
-// wins says that a step may be faster than the known one.
+// wins says that a step may take less than the limit.
 func (c *composer) wins(stage, first int, x sum) bool {
-	t := c.score(stage, first, x)
-	return !math.IsInf(t, 1) && (c.known == nil || t < c.known.Time*(1-slight))
+	return c.score(stage, first, x) < c.limit*(1-slight)
 }
 
 // candidate is a stage that may be part of a better plan.
@@ -201,7 +209,7 @@ func (c *composer) step(stage int) {
 }
 
 // candidates lists the stages whose bound, with the best that may come before
-// and after, is below the known time.
+// and after, is below the limit.
 func (c *composer) candidates(stage int) []candidate {
 	var all []candidate
 	w := c.windows[stage]
@@ -217,8 +225,8 @@ func (c *composer) candidates(stage int) []candidate {
 	return all
 }
 
-// hopeful says that a stage with its bound is part of a plan that may be better
-// than the known one.
+// hopeful says that a stage with its bound is part of a plan that may take
+// less than the limit.
 func (c *composer) hopeful(stage int, x candidate) bool {
 	return !math.IsInf(x.least.Time, 1) && slices.ContainsFunc(c.sums[stage+1][x.first+x.count], func(a sum) bool {
 		return c.wins(stage, x.first, a.with(x.least, c.problem.Hidden))
@@ -229,7 +237,7 @@ func (c *composer) hopeful(stage int, x candidate) bool {
 // which the program has one value. Where all stages are given, their fronts are
 // needed anyway.
 func (c *composer) tighten(stage int, candidates []candidate) {
-	if c.known == nil || c.problem.Stages == 1 {
+	if math.IsInf(c.limit, 1) || c.problem.Stages == 1 {
 		return
 	}
 	x := c.problem.extra(stage)

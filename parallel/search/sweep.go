@@ -52,6 +52,27 @@ func (s *Solver) Run(mode Mode) (*Solution, error) {
 	return nil, fmt.Errorf("search: mode %q: must be one of %v", mode, []Mode{ModeEven, ModeBMW, ModeExact})
 }
 
+// Within is Run for a plan that takes less than the limit, in seconds: nil where
+// there is none. That costs less than to find out what the best plan takes.
+func (s *Solver) Within(mode Mode, limit float64) (*Solution, error) {
+	if math.IsInf(limit, 1) {
+		return s.Run(mode)
+	}
+	windows := s.problem.anywhere()
+	if mode == ModeEven {
+		windows = fixed(s.Even())
+	}
+	best := s.compose(windows, nil, limit)
+	if best == nil || mode != ModeBMW {
+		return best, nil
+	}
+	best, err := s.BMW()
+	if err != nil || best.Time >= limit {
+		return nil, err
+	}
+	return best, nil
+}
+
 // Sweep is the cells that are tried.
 type Sweep struct {
 	Batches   []int
@@ -75,7 +96,7 @@ type Sweep struct {
 type Outcome struct {
 	Cell     Cell
 	Bound    float64          // no plan of the cell is faster, in seconds a step
-	Solution *Solution        // nil if there is none or it was not sought
+	Solution *Solution        // nil if there is none, none better than the best then, or it was not sought
 	Lacking  *InfeasibleError // why there is none
 }
 
@@ -147,7 +168,7 @@ func (w *Sweep) Run() (*Result, error) {
 	if w.Relaxed == nil {
 		cells = w.Cells()
 	}
-	if err := t.add(cells, w.Relaxed != nil, 0); err != nil {
+	if err := t.add(cells, nil); err != nil {
 		return nil, err
 	}
 	for len(t.open) > 0 {
@@ -178,19 +199,24 @@ type attempt struct {
 	Outcome
 	relaxed bool
 	tight   bool // the bound is the solver's
+	exact   bool // the bound is the best plan
 	solver  *Solver
 }
 
 // promise returns the rows a second that a cell cannot exceed.
 func (a *attempt) promise() float64 { return float64(a.Cell.Batch) / a.Bound }
 
-// add opens cells, of which a bound is known.
-func (t *trial) add(cells []Cell, relaxed bool, bound float64) error {
+// add opens cells, those of a sweep or the variants of one.
+func (t *trial) add(cells []Cell, of *attempt) error {
 	added := make([]*attempt, len(cells))
 	failed := make([]error, len(cells))
-	problem := t.sweep.Problem
-	if relaxed {
+	problem, solver, bound := t.sweep.Problem, New, 0.0
+	relaxed := of == nil && t.sweep.Relaxed != nil
+	switch {
+	case relaxed:
 		problem = t.sweep.Relaxed
+	case of != nil:
+		solver, bound = of.solver.With, of.Bound
 	}
 	parallelDo(len(cells), func(i int) {
 		p, err := problem(cells[i])
@@ -199,7 +225,7 @@ func (t *trial) add(cells []Cell, relaxed bool, bound float64) error {
 			return
 		}
 		a := &attempt{Outcome: Outcome{Cell: cells[i]}, relaxed: relaxed}
-		if a.solver, failed[i] = New(p); failed[i] == nil {
+		if a.solver, failed[i] = solver(p); failed[i] == nil {
 			a.Bound = max(bound, p.floor())
 			added[i] = a
 		}
@@ -229,12 +255,40 @@ func (t *trial) next() error {
 		a.tight, a.Bound = true, max(a.Bound, a.solver.Bound())
 		return nil
 	}
+	if a.relaxed && !a.exact && t.best != nil {
+		return t.prove(a)
+	}
 	t.open = slices.Delete(t.open, at, at+1)
 	defer func() { a.solver = nil }() // its fronts are not needed any more
 	if a.relaxed {
 		return t.divide(a)
 	}
 	return t.solve(a)
+}
+
+// limit returns the seconds that a plan of a cell must take less than to be the
+// best.
+func (t *trial) limit(c Cell) float64 {
+	if t.best == nil {
+		return math.Inf(1)
+	}
+	return float64(c.Batch) / t.best.Throughput()
+}
+
+// prove finds the best plan of all variants of a cell and perhaps more, or that
+// none is the best.
+func (t *trial) prove(a *attempt) error {
+	a.exact = true
+	limit := t.limit(a.Cell)
+	best, err := a.solver.Within(ModeExact, limit)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%v: %w", a.Cell, err)
+	case best != nil:
+		limit = best.Time
+	}
+	a.Bound = max(a.Bound, limit)
+	return nil
 }
 
 // divide opens the variants of a cell. Where none can fit, it does so only if
@@ -247,12 +301,13 @@ func (t *trial) divide(a *attempt) error {
 		}
 	}
 	t.attempts = slices.DeleteFunc(t.attempts, func(b *attempt) bool { return a == b })
-	return t.add(t.sweep.variants(a.Cell), false, a.Bound)
+	return t.add(t.sweep.variants(a.Cell), a)
 }
 
 // solve solves a cell.
 func (t *trial) solve(a *attempt) error {
-	solution, err := a.solver.Run(t.sweep.Mode)
+	limit := t.limit(a.Cell)
+	solution, err := a.solver.Within(t.sweep.Mode, limit)
 	switch {
 	case errors.As(err, &a.Lacking):
 		if t.Closest == nil || a.Lacking.Lacks() < t.Closest.Lacks() {
@@ -261,6 +316,10 @@ func (t *trial) solve(a *attempt) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("%v: %w", a.Cell, err)
+	}
+	if solution == nil {
+		a.Bound = max(a.Bound, limit)
+		return nil
 	}
 	a.Solution = solution
 	if t.best == nil || a.Throughput() > t.best.Throughput() {
