@@ -2,6 +2,7 @@ package planner
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 
@@ -31,11 +32,42 @@ type Other struct {
 // Choose finds the plan with the highest throughput, or returns an
 // [*InfeasibleError].
 func Choose(o *Options) (*Choice, error) {
+	s, err := NewSearch(o)
+	if err != nil {
+		return nil, err
+	}
+	return s.Choose(o.Memory)
+}
+
+// Search searches within one budget after another, each smaller than the one
+// before, and keeps what does not depend on it.
+type Search struct {
+	pricer *pricer
+	after  *search.Result
+}
+
+// NewSearch prepares a search.
+func NewSearch(o *Options) (*Search, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	p := newPricer(o)
+	own := *o
+	return &Search{pricer: newPricer(&own)}, nil
+}
+
+// Choose is the function Choose within so many bytes a rank, at most those of the
+// search before.
+func (s *Search) Choose(memory int64) (*Choice, error) {
+	p := s.pricer
+	if memory > p.Memory {
+		return nil, fmt.Errorf("planner: a search within %d bytes after one within %d: budgets must not rise", memory, p.Memory)
+	}
+	p.Memory = memory
+	if err := p.check(); err != nil {
+		return nil, err
+	}
 	sweep := p.sweep()
+	sweep.After = s.after
 	if !p.Uniform {
 		sweep.Relaxed = p.relaxed
 	}
@@ -43,6 +75,7 @@ func Choose(o *Options) (*Choice, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.after = result
 	if result.Best == nil {
 		return nil, p.infeasible(result)
 	}

@@ -30,9 +30,10 @@ func (s *Solver) Exact() (*Solution, error) {
 	return solution, nil
 }
 
-// Bound returns a time that no plan of the problem is faster than, infinite
-// where nothing fits. It costs little.
-func (s *Solver) Bound() float64 {
+// Bound returns a time that no plan of the problem is faster than: infinite where
+// nothing fits, the limit or more where it can tell that no plan takes less. It
+// costs little.
+func (s *Solver) Bound(limit float64) float64 {
 	if goal := s.problem.goal(); goal != (weight{}) {
 		x, cells := s.problem.extra(0), s.left(0)
 		least, ok := s.tails(s.stage(0, 0, len(s.problem.Layers), cells), goal)[0].least(cells)
@@ -41,7 +42,7 @@ func (s *Solver) Bound() float64 {
 		}
 		return least + goal.of(x.Time, x.Time+x.Sync) + s.problem.Fixed
 	}
-	c := s.composer(s.problem.anywhere())
+	c := s.composer(s.problem.anywhere(), limit)
 	b := c.before[len(c.before)-1][s.problem.blocks()]
 	return b.sum + s.problem.waiting(b.sum, b.slowest) + s.problem.Fixed
 }
@@ -54,6 +55,7 @@ type composer struct {
 	before  [][]pipe      // bounds of the stages before one, by its first block
 	known   *Solution     // the best so far
 	limit   float64       // seconds that a plan must take less than
+	floors  []float64     // times of the layers before one, each at its fastest
 	sums    [][][]sum     // by stage and first block
 }
 
@@ -100,8 +102,11 @@ type sum struct {
 // compose finds the best way within the windows that takes less than the limit,
 // nil where there is none. It returns the known one where none is faster.
 func (s *Solver) compose(windows []window, known *Solution, limit float64) *Solution {
-	c := s.composer(windows)
-	c.know(known, limit)
+	if known != nil {
+		limit = min(limit, known.Time)
+	}
+	c := s.composer(windows, limit)
+	c.known = known
 	c.sums = make([][][]sum, s.problem.Stages+1)
 	blocks := s.problem.blocks()
 	c.sums[s.problem.Stages] = make([][]sum, blocks+1)
@@ -111,24 +116,17 @@ func (s *Solver) compose(windows []window, known *Solution, limit float64) *Solu
 	}
 	for i, x := range c.sums[0][0] {
 		if c.score(0, 0, x) < c.limit {
-			c.know(c.trace(i), c.limit)
+			c.known = c.trace(i)
+			c.limit = c.known.Time
 		}
 	}
 	return c.known
 }
 
-// know takes up a solution, if it is within the limit, and the lower limit.
-func (c *composer) know(s *Solution, limit float64) {
-	c.limit = limit
-	if s != nil && s.Time < limit {
-		c.known, c.limit = s, s.Time
-	}
-}
-
 // composer prepares the bounds: what a stage takes at least, changes left out,
 // and from that what the stages before any one take.
-func (s *Solver) composer(windows []window) *composer {
-	c := &composer{Solver: s, windows: windows}
+func (s *Solver) composer(windows []window, limit float64) *composer {
+	c := &composer{Solver: s, windows: windows, limit: limit, floors: s.problem.floors()}
 	p, blocks := s.problem, s.problem.blocks()
 	c.before = make([][]pipe, p.Stages+1)
 	for i := range c.before {
@@ -149,15 +147,22 @@ func (s *Solver) composer(windows []window) *composer {
 }
 
 // bound fills the bounds of a stage with one end, and of what the stages up to
-// there take.
+// there take. Beginnings with which it alone takes too long are left out.
 func (c *composer) bound(stage, end int) {
 	p, w := c.problem, c.windows[stage]
 	x, cells := p.extra(stage), c.left(stage)
-	first, layers := p.layersOf(stage, w.begins[0], end-w.begins[0])
+	earliest := min(w.begins[1], end-1) + 1
+	for earliest > w.begins[0] && c.quick(stage, earliest-1, end) {
+		earliest--
+	}
+	first, layers := p.layersOf(stage, earliest, end-earliest)
+	if earliest == end {
+		return
+	}
 	tails := c.tails(c.stage(stage, first, layers, cells), weight{1, 0})
 	to := &c.before[stage+1][end]
-	for begin := w.begins[0]; begin <= w.begins[1] && begin < end; begin++ {
-		least, ok := tails[begin-w.begins[0]].least(cells)
+	for begin := earliest; begin <= w.begins[1] && begin < end; begin++ {
+		least, ok := tails[begin-earliest].least(cells)
 		if !ok {
 			continue
 		}
@@ -167,6 +172,15 @@ func (c *composer) bound(stage, end int) {
 		to.sum = min(to.sum, b.sum+least)
 		to.slowest = min(to.slowest, max(b.slowest, least))
 	}
+}
+
+// quick says that a stage may be part of a plan that takes less than the limit
+// if memory is no matter.
+func (c *composer) quick(stage, begin, end int) bool {
+	first, layers := c.problem.layersOf(stage, begin, end-begin)
+	sum := c.floors[len(c.floors)-1] + c.problem.First.Time + c.problem.Last.Time
+	slowest := c.floors[first+layers] - c.floors[first] + c.problem.extra(stage).Time
+	return sum+c.problem.waiting(sum, slowest)+c.problem.Fixed < c.limit
 }
 
 // score returns what a step takes at least with a way to run the stages from

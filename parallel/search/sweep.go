@@ -84,9 +84,13 @@ type Sweep struct {
 	Variants func(Cell) int
 	// Relaxed returns a problem that has the plans of all variants of a cell, and
 	// perhaps more: variants of cells that it rules out are never asked for. nil
-	// where there is none, or no variants.
+	// where there is none, or no variants. Plans with one strategy for all layers,
+	// but for checkpoints, must be plans of variants.
 	Relaxed func(Cell) (*Problem, error)
-	Mode    Mode
+	// After is what the same sweep found with more memory, or faster layers: what no
+	// plan took less than, none takes now. nil where there is none.
+	After *Result
+	Mode  Mode
 	// Problem returns the problem of a cell, with the strategies it admits; nil
 	// where there is none, as with more stages than blocks.
 	Problem func(Cell) (*Problem, error)
@@ -115,6 +119,14 @@ type Result struct {
 	Outcomes []Outcome
 	Closest  *InfeasibleError // where nothing fits: the cell that lacks least
 	Skipped  int              // cells that could not be the best by their bound
+
+	bounds map[boundKey]float64
+}
+
+// boundKey identifies what a bound is of: a cell, or all its variants.
+type boundKey struct {
+	Cell
+	relaxed bool
 }
 
 // Cells lists the cells, only those whose micro-batches divide the batch. With
@@ -161,27 +173,19 @@ func (w *Sweep) variants(c Cell) []Cell {
 
 // Run finds the cell and the plan with the highest throughput. The cell with
 // the best bound is looked at first: its bound is tightened, then it is divided
-// into its variants or solved, until no bound is better than the best plan.
+// into its variants or solved, until no bound is better than the best plan. Plans
+// of one strategy are a first limit to what is worth a look.
 func (w *Sweep) Run() (*Result, error) {
 	t := &trial{sweep: w}
-	cells := w.cells()
-	if w.Relaxed == nil {
-		cells = w.Cells()
+	err := t.run()
+	if err == nil && t.best == nil && t.known > 0 { // rounded up to the grid that plan does not fit
+		t = &trial{sweep: w, blind: true}
+		err = t.run()
 	}
-	if err := t.add(cells, nil); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	for len(t.open) > 0 {
-		if err := t.next(); err != nil {
-			return nil, err
-		}
-	}
-	for _, a := range t.attempts {
-		t.Outcomes = append(t.Outcomes, a.Outcome)
-	}
-	if t.best != nil {
-		t.Best = &t.best.Outcome
-	}
+	t.finish()
 	return &t.Result, nil
 }
 
@@ -192,6 +196,43 @@ type trial struct {
 	attempts []*attempt // neither divided nor without a problem
 	open     []*attempt // neither solved nor skipped
 	best     *attempt
+	divided  []*attempt
+	known    float64 // rows a second that a plan has, whether it was found or not
+	blind    bool    // known is not used
+}
+
+// run looks at cells until no open one can be the best.
+func (t *trial) run() error {
+	cells := t.sweep.cells()
+	if t.sweep.Relaxed == nil {
+		cells = t.sweep.Cells()
+	}
+	if err := t.add(cells, nil); err != nil {
+		return err
+	}
+	for len(t.open) > 0 {
+		if err := t.next(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish fills the result.
+func (t *trial) finish() {
+	t.bounds = map[boundKey]float64{}
+	for _, a := range slices.Concat(t.divided, t.attempts) {
+		t.bounds[a.key()] = a.Bound
+		if a.Solution != nil {
+			t.bounds[a.key()] = max(a.Bound, a.Solution.Time)
+		}
+	}
+	for _, a := range t.attempts {
+		t.Outcomes = append(t.Outcomes, a.Outcome)
+	}
+	if t.best != nil {
+		t.Best = &t.best.Outcome
+	}
 }
 
 // attempt is a cell, or all its variants together.
@@ -199,9 +240,11 @@ type attempt struct {
 	Outcome
 	relaxed bool
 	tight   bool // the bound is the solver's
-	exact   bool // the bound is the best plan
+	exact   bool // the bound is that of the best plan of all variants, or of them none is the best
 	solver  *Solver
 }
+
+func (a *attempt) key() boundKey { return boundKey{a.Cell, a.relaxed} }
 
 // promise returns the rows a second that a cell cannot exceed.
 func (a *attempt) promise() float64 { return float64(a.Cell.Batch) / a.Bound }
@@ -209,6 +252,7 @@ func (a *attempt) promise() float64 { return float64(a.Cell.Batch) / a.Bound }
 // add opens cells, those of a sweep or the variants of one.
 func (t *trial) add(cells []Cell, of *attempt) error {
 	added := make([]*attempt, len(cells))
+	alike := make([]float64, len(cells)) // rows a second with one strategy
 	failed := make([]error, len(cells))
 	problem, solver, bound := t.sweep.Problem, New, 0.0
 	relaxed := of == nil && t.sweep.Relaxed != nil
@@ -224,38 +268,45 @@ func (t *trial) add(cells []Cell, of *attempt) error {
 			failed[i] = err
 			return
 		}
-		a := &attempt{Outcome: Outcome{Cell: cells[i]}, relaxed: relaxed}
+		a := &attempt{Outcome: Outcome{Cell: cells[i]}, relaxed: relaxed, exact: of != nil && of.exact}
 		if a.solver, failed[i] = solver(p); failed[i] == nil {
 			a.Bound = max(bound, p.floor())
-			added[i] = a
+			if t.sweep.After != nil {
+				a.Bound = max(a.Bound, t.sweep.After.bounds[a.key()])
+			}
+			added[i], alike[i] = a, float64(a.Cell.Batch)/p.alike(a.solver.Even())
 		}
 	})
 	if err := errors.Join(failed...); err != nil {
 		return err
+	}
+	if !t.blind {
+		t.known = max(t.known, slices.Max(append(alike, 0))*(1-1e-9))
 	}
 	added = slices.DeleteFunc(added, func(a *attempt) bool { return a == nil })
 	t.attempts, t.open = append(t.attempts, added...), append(t.open, added...)
 	return nil
 }
 
-// next takes up the open cell that promises most.
+// next takes up an open cell.
 func (t *trial) next() error {
-	at := 0
-	for k, a := range t.open {
-		if a.promise() > t.open[at].promise() {
-			at = k
-		}
-	}
-	a := t.open[at]
-	if t.best != nil && a.promise() <= t.best.Throughput() {
+	at := t.promising(func(*attempt) bool { return true })
+	if !t.hopeful(t.open[at]) {
 		t.Skipped, t.open = len(t.open), nil
 		return nil
 	}
+	if t.best == nil { // until there is a plan, variants of a cell go first
+		if i := t.promising(func(a *attempt) bool { return a.exact && t.hopeful(a) }); i >= 0 {
+			at = i
+		}
+	}
+	a := t.open[at]
 	if !a.tight {
-		a.tight, a.Bound = true, max(a.Bound, a.solver.Bound())
+		limit := t.limit(a.Cell)
+		a.tight, a.Bound = true, max(a.Bound, min(a.solver.Bound(limit), limit))
 		return nil
 	}
-	if a.relaxed && !a.exact && t.best != nil {
+	if a.relaxed && !a.exact && !math.IsInf(t.limit(a.Cell), 1) {
 		return t.prove(a)
 	}
 	t.open = slices.Delete(t.open, at, at+1)
@@ -266,13 +317,35 @@ func (t *trial) next() error {
 	return t.solve(a)
 }
 
+// promising returns the open cell that promises most of those that are kept, -1
+// where there is none.
+func (t *trial) promising(kept func(*attempt) bool) int {
+	at := -1
+	for k, a := range t.open {
+		if kept(a) && (at < 0 || a.promise() > t.open[at].promise()) {
+			at = k
+		}
+	}
+	return at
+}
+
+// hopeful says that a cell may have the best plan.
+func (t *trial) hopeful(a *attempt) bool {
+	rate := t.rate()
+	return rate == 0 || a.promise() > rate*(1+slight)
+}
+
 // limit returns the seconds that a plan of a cell must take less than to be the
 // best.
-func (t *trial) limit(c Cell) float64 {
+func (t *trial) limit(c Cell) float64 { return float64(c.Batch) / t.rate() }
+
+// rate returns the most rows a second that a plan is known to have, 0 where none
+// is.
+func (t *trial) rate() float64 {
 	if t.best == nil {
-		return math.Inf(1)
+		return t.known
 	}
-	return float64(c.Batch) / t.best.Throughput()
+	return max(t.known, t.best.Throughput())
 }
 
 // prove finds the best plan of all variants of a cell and perhaps more, or that
@@ -301,6 +374,7 @@ func (t *trial) divide(a *attempt) error {
 		}
 	}
 	t.attempts = slices.DeleteFunc(t.attempts, func(b *attempt) bool { return a == b })
+	t.divided = append(t.divided, a)
 	return t.add(t.sweep.variants(a.Cell), a)
 }
 

@@ -35,18 +35,22 @@ const mostRounds = 6
 // search adds them up, it searches again within so much less.
 func (p *Problem) Choose(ctx context.Context) (*Found, error) {
 	budget := p.Options.Memory
-	options := *p.Options
+	memory := budget
+	search, err := planner.NewSearch(p.Options)
+	if err != nil {
+		return nil, err
+	}
 	f := &Found{}
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)
 		}
 		f.Rounds++
-		choice, err := planner.Choose(&options)
+		choice, err := search.Choose(memory)
 		var lacking *planner.InfeasibleError
 		if errors.As(err, &lacking) {
 			lacking.Memory = budget
-			lacking.Needs += budget - options.Memory
+			lacking.Needs += budget - memory
 		}
 		if err != nil {
 			return nil, err
@@ -62,7 +66,7 @@ func (p *Problem) Choose(ctx context.Context) (*Found, error) {
 		if f.Rounds == mostRounds {
 			return nil, fmt.Errorf("planning: after %d searches the plan '%v' still takes %d bytes more than the %d there are: give a little more memory", f.Rounds, choice.Plan, over, budget)
 		}
-		options.Memory -= over
+		memory -= over
 	}
 }
 
