@@ -2,6 +2,7 @@ package planner
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -31,12 +32,15 @@ type Other struct {
 
 // Choose finds the plan with the highest throughput, or returns an
 // [*InfeasibleError].
-func Choose(o *Options) (*Choice, error) {
+func Choose(ctx context.Context, o *Options) (*Choice, error) {
 	s, err := NewSearch(o)
 	if err != nil {
 		return nil, err
 	}
-	return s.Choose(o.Memory)
+	if err := s.Price(ctx); err != nil {
+		return nil, err
+	}
+	return s.Choose(ctx, o.Memory)
 }
 
 // Search searches within one budget after another, each smaller than the one
@@ -55,9 +59,15 @@ func NewSearch(o *Options) (*Search, error) {
 	return &Search{pricer: newPricer(&own)}, nil
 }
 
+// Price prices the layers of all cells, on all processors. Without it Choose does
+// so when it needs them, one stage degree after the other.
+func (s *Search) Price(ctx context.Context) error {
+	return s.pricer.priceAll(ctx, s.pricer.sweep().Undivided())
+}
+
 // Choose is the function Choose within so many bytes a rank, at most those of the
 // search before.
-func (s *Search) Choose(memory int64) (*Choice, error) {
+func (s *Search) Choose(ctx context.Context, memory int64) (*Choice, error) {
 	p := s.pricer
 	if memory > p.Memory {
 		return nil, fmt.Errorf("planner: a search within %d bytes after one within %d: budgets must not rise", memory, p.Memory)
@@ -71,7 +81,7 @@ func (s *Search) Choose(memory int64) (*Choice, error) {
 	if !p.Uniform {
 		sweep.Relaxed = p.relaxed
 	}
-	result, err := sweep.Run()
+	result, err := sweep.Run(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +104,7 @@ func (p *pricer) sweep() *search.Sweep {
 	return &search.Sweep{
 		Batches: p.Batches, Stages: p.stages(), Micros: p.Micros, Schedules: p.schedules(), Mode: p.mode(),
 		Variants: func(c search.Cell) int { return len(p.variants(c)) },
-		Problem:  p.problem,
+		Problem:  p.problem, Margin: p.Margin,
 	}
 }
 
@@ -150,7 +160,8 @@ func (p *pricer) others(r *search.Result) []Other {
 // rate returns seconds a row.
 func (x Other) rate() float64 { return x.Step / float64(x.Cell.Batch) }
 
-// better prefers what fits to what does not, and then what is faster.
+// better prefers what fits to what does not, what is faster, and a plan to a
+// bound.
 func better(a, b Other) bool {
 	if (a.Lacks > 0) != (b.Lacks > 0) {
 		return a.Lacks == 0
@@ -158,5 +169,5 @@ func better(a, b Other) bool {
 	if a.Lacks > 0 {
 		return a.Lacks < b.Lacks
 	}
-	return a.Step < b.Step
+	return a.Step < b.Step || a.Step == b.Step && b.Bound
 }

@@ -1,6 +1,7 @@
 package search
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -87,6 +88,9 @@ type Sweep struct {
 	// where there is none, or no variants. Plans with one strategy for all layers,
 	// but for checkpoints, must be plans of variants.
 	Relaxed func(Cell) (*Problem, error)
+	// Margin is how much longer than the best, as a share, the best plan of a cell
+	// may take and still be sought, for comparison.
+	Margin float64
 	// After is what the same sweep found with more memory, or faster layers: what no
 	// plan took less than, none takes now. nil where there is none.
 	After *Result
@@ -133,14 +137,14 @@ type boundKey struct {
 // one stage the schedules are one.
 func (w *Sweep) Cells() []Cell {
 	var all []Cell
-	for _, c := range w.cells() {
+	for _, c := range w.Undivided() {
 		all = append(all, w.variants(c)...)
 	}
 	return all
 }
 
-// cells lists the cells, of each the first variant.
-func (w *Sweep) cells() []Cell {
+// Undivided lists the cells, of each the first variant.
+func (w *Sweep) Undivided() []Cell {
 	var cells []Cell
 	for _, batch := range w.Batches {
 		for _, stages := range w.Stages {
@@ -175,11 +179,11 @@ func (w *Sweep) variants(c Cell) []Cell {
 // the best bound is looked at first: its bound is tightened, then it is divided
 // into its variants or solved, until no bound is better than the best plan. Plans
 // of one strategy are a first limit to what is worth a look.
-func (w *Sweep) Run() (*Result, error) {
-	t := &trial{sweep: w}
+func (w *Sweep) Run(ctx context.Context) (*Result, error) {
+	t := &trial{sweep: w, context: ctx, times: map[Cell]float64{}}
 	err := t.run()
 	if err == nil && t.best == nil && t.known > 0 { // rounded up to the grid that plan does not fit
-		t = &trial{sweep: w, blind: true}
+		t = &trial{sweep: w, context: ctx, times: map[Cell]float64{}, blind: true}
 		err = t.run()
 	}
 	if err != nil {
@@ -193,17 +197,19 @@ func (w *Sweep) Run() (*Result, error) {
 type trial struct {
 	Result
 	sweep    *Sweep
+	context  context.Context
 	attempts []*attempt // neither divided nor without a problem
 	open     []*attempt // neither solved nor skipped
 	best     *attempt
 	divided  []*attempt
-	known    float64 // rows a second that a plan has, whether it was found or not
-	blind    bool    // known is not used
+	known    float64          // rows a second that a plan has, whether it was found or not
+	blind    bool             // known is not used
+	times    map[Cell]float64 // of the best plans of cells, whatever the variant
 }
 
 // run looks at cells until no open one can be the best.
 func (t *trial) run() error {
-	cells := t.sweep.cells()
+	cells := t.sweep.Undivided()
 	if t.sweep.Relaxed == nil {
 		cells = t.sweep.Cells()
 	}
@@ -211,6 +217,9 @@ func (t *trial) run() error {
 		return err
 	}
 	for len(t.open) > 0 {
+		if t.context.Err() != nil {
+			return context.Cause(t.context)
+		}
 		if err := t.next(); err != nil {
 			return err
 		}
@@ -263,6 +272,9 @@ func (t *trial) add(cells []Cell, of *attempt) error {
 		solver, bound = of.solver.With, of.Bound
 	}
 	parallelDo(len(cells), func(i int) {
+		if t.context.Err() != nil {
+			return
+		}
 		p, err := problem(cells[i])
 		if p == nil || err != nil {
 			failed[i] = err
@@ -290,8 +302,8 @@ func (t *trial) add(cells []Cell, of *attempt) error {
 
 // next takes up an open cell.
 func (t *trial) next() error {
-	at := t.promising(func(*attempt) bool { return true })
-	if !t.hopeful(t.open[at]) {
+	at := t.promising(t.hopeful)
+	if at < 0 {
 		t.Skipped, t.open = len(t.open), nil
 		return nil
 	}
@@ -329,15 +341,22 @@ func (t *trial) promising(kept func(*attempt) bool) int {
 	return at
 }
 
-// hopeful says that a cell may have the best plan.
+// hopeful says that a cell may have a plan that is sought.
 func (t *trial) hopeful(a *attempt) bool {
-	rate := t.rate()
-	return rate == 0 || a.promise() > rate*(1+slight)
+	limit := t.limit(a.Cell)
+	return math.IsInf(limit, 1) || a.Bound < limit*(1-slight)
 }
 
-// limit returns the seconds that a plan of a cell must take less than to be the
-// best.
-func (t *trial) limit(c Cell) float64 { return float64(c.Batch) / t.rate() }
+// limit returns the seconds that a plan of a cell must take less than to be
+// sought: to be the best, within the margin, and the best of its cell.
+func (t *trial) limit(c Cell) float64 {
+	limit := float64(c.Batch) / t.rate() * (1 + t.sweep.Margin)
+	c.Variant = 0
+	if time, ok := t.times[c]; ok {
+		limit = min(limit, time)
+	}
+	return limit
+}
 
 // rate returns the most rows a second that a plan is known to have, 0 where none
 // is.
@@ -396,6 +415,9 @@ func (t *trial) solve(a *attempt) error {
 		return nil
 	}
 	a.Solution = solution
+	cell := a.Cell
+	cell.Variant = 0
+	t.times[cell] = solution.Time
 	if t.best == nil || a.Throughput() > t.best.Throughput() {
 		t.best, t.Problem = a, a.solver.problem
 	}
