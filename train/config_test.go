@@ -45,7 +45,8 @@ func TestConfigYAMLReadsBack(t *testing.T) {
 }
 
 func FuzzConfigFile(f *testing.F) {
-	for _, seed := range []string{"", "batch: 3\n", "betas: 0.9,0.95\nmemory: 1GiB\n", "a: &x [*x]\n", "? !!set {a}\n", "batch: |\n  3\n"} {
+	for _, seed := range []string{"", "batch: 3\n", "betas: 0.9,0.95\nmemory: 1GiB\n", "a: &x [*x]\n", "? !!set {a}\n", "batch: |\n  3\n",
+		"model: {a: &a [x, x], b: &b [*a, *a]}\n", "model: &a [*a]\n", "disable-pass: [[[[a]]]]\n", "- - - -", "? ? a", "nats: \"\\xff\"\n"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -3,7 +3,6 @@ package train
 import (
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"strings"
 
@@ -11,6 +10,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/galvani-ml/galvani/internal/inputfile"
 )
 
 // ConfigFileError says what is wrong with a configuration file, and where.
@@ -29,7 +30,7 @@ func (e *ConfigFileError) Unwrap() error { return e.Err }
 // strict: an unknown or repeated key, or a value of the wrong type, is a
 // *ConfigFileError.
 func ReadConfigFile(path string) (map[string]any, error) {
-	text, err := os.ReadFile(path)
+	text, err := inputfile.Read(path, maxConfigBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -41,8 +42,9 @@ func ReadConfigFile(path string) (map[string]any, error) {
 }
 
 // maxConfigBytes bounds a configuration file; real ones are of a few hundred
-// bytes.
-const maxConfigBytes = 1 << 20
+// bytes. The YAML package takes quadratic time for deep nesting: seconds for this
+// many bytes.
+const maxConfigBytes = 64 << 10
 
 func parseConfig(text []byte) (map[string]any, error) {
 	if len(text) > maxConfigBytes {
@@ -85,7 +87,7 @@ func checkKeys(body ast.Node) error {
 		key := pair.Key.String()
 		if near := nearest(key, known); near != key {
 			p := token.Position
-			return fmt.Errorf("%d:%d: unknown key %q: did you mean %q?", p.Line, p.Column, key, near)
+			return fmt.Errorf("%d:%d: unknown key %.64q: did you mean %q?", p.Line, p.Column, key, near)
 		}
 	}
 	return nil

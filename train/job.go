@@ -2,7 +2,6 @@ package train
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -76,20 +75,20 @@ func (j *job) handle(e comm.Event) (last bool, err error) {
 	switch e.Kind {
 	case eventStep:
 		var r stepReport
-		if err := json.Unmarshal(e.Data, &r); err != nil {
+		if err := decodeReport(e.Data, j.spec.Config.Steps, &r); err != nil {
 			return false, err
 		}
 		j.result.Memory.measured(e.Rank*j.spec.Plan.PP/j.spec.Config.Workers, r.PeakBytes)
 		return false, j.stepped(r)
 	case eventVal:
 		var r valReport
-		if err := json.Unmarshal(e.Data, &r); err != nil {
+		if err := decodeReport(e.Data, j.spec.Config.Steps, &r); err != nil {
 			return false, err
 		}
 		return false, j.evaluated(r)
 	case eventSaved:
 		var r savedReport
-		if err := json.Unmarshal(e.Data, &r); err != nil {
+		if err := decodeReport(e.Data, j.spec.Config.Steps, &r); err != nil {
 			return false, err
 		}
 		return false, j.saved(r)

@@ -2,9 +2,14 @@ package train
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
 
 	"github.com/galvani-ml/galvani/data"
 	"github.com/galvani-ml/galvani/graph"
+	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/parallel"
 )
 
@@ -22,6 +27,47 @@ type Spec struct {
 	Threads int    // of this worker
 	Version string // of Galvani
 	Trial   bool   // neither evaluate nor save
+}
+
+// decodeSpec reads the spec of a job for so many workers.
+func decodeSpec(text []byte, workers int) (*Spec, error) {
+	s := &Spec{}
+	if err := json.Unmarshal(text, s); err != nil {
+		return nil, fmt.Errorf("job spec: %w", err)
+	}
+	if err := s.validate(); err != nil {
+		return nil, fmt.Errorf("job spec: %w", err)
+	}
+	if n := s.Plan.Mesh().Size(); n != workers {
+		return nil, fmt.Errorf("job spec: a plan of %d workers, the job has %d", n, workers)
+	}
+	return s, nil
+}
+
+// maxThreads bounds the threads of a worker.
+const maxThreads = 1 << 12
+
+// validate checks what the program of a rank takes for granted.
+func (s *Spec) validate() error {
+	c := s.Config
+	if s.Plan == nil {
+		return errors.New("has no plan")
+	}
+	if s.Threads > maxThreads || s.Start < 0 || c.Steps < s.Start {
+		return fmt.Errorf("%d threads, steps %d to %d", s.Threads, s.Start, c.Steps)
+	}
+	if c.Seq < 1 || c.Batch < 1 || c.Seq > math.MaxInt32/c.Batch {
+		return fmt.Errorf("batches of %d sequences of %d tokens", c.Batch, c.Seq)
+	}
+	cfg, err := models.ParseConfig(s.Model)
+	if err != nil {
+		return err
+	}
+	model, err := models.Build(cfg, models.Options{Batch: 1, Seq: c.Seq, Train: true})
+	if err != nil {
+		return err
+	}
+	return s.Plan.Validate(parallel.FactsOf(model), s.Plan.Mesh().Size(), c.Batch)
 }
 
 // Kinds of events that workers report.
@@ -62,4 +108,45 @@ type savedReport struct {
 // doneReport ends a worker's part.
 type doneReport struct {
 	Step int // the last
+}
+
+// report is what a worker reports.
+type report interface {
+	// check refuses what no worker of a run of so many steps reports.
+	check(steps int) error
+}
+
+// decodeReport reads an event's data into r.
+func decodeReport(text []byte, steps int, r report) error {
+	if err := json.Unmarshal(text, r); err != nil {
+		return err
+	}
+	return r.check(steps)
+}
+
+func checkStep(step, steps int) error {
+	if step < 0 || step > steps {
+		return fmt.Errorf("step %d of a run of %d", step, steps)
+	}
+	return nil
+}
+
+func (r *stepReport) check(steps int) error {
+	if !(r.Seconds >= 0) || r.PeakBytes < 0 || r.SentBytes < 0 {
+		return fmt.Errorf("step %d took %v s and %d bytes, and sent %d", r.Step, r.Seconds, r.PeakBytes, r.SentBytes)
+	}
+	return checkStep(r.Step, steps)
+}
+
+func (r *valReport) check(steps int) error { return checkStep(r.Step, steps) }
+
+// check refuses files that are none of a checkpoint's tensors: their names become
+// paths in its directory.
+func (r *savedReport) check(steps int) error {
+	for _, name := range []string{r.Weights, r.States} {
+		if name != "" && (!filepath.IsLocal(name) || filepath.Base(name) != name || filepath.Ext(name) != ".safetensors") {
+			return fmt.Errorf("file name %.100q is none of a checkpoint's", name)
+		}
+	}
+	return checkStep(r.Step, steps)
 }

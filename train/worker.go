@@ -33,16 +33,16 @@ func Work(ctx context.Context, in io.Reader) error {
 
 // serve does a member's part of the job.
 func serve(ctx context.Context, member *comm.Member, text []byte) error {
-	var spec Spec
-	if err := json.Unmarshal(text, &spec); err != nil {
-		return fmt.Errorf("job spec: %w", err)
+	spec, err := decodeSpec(text, member.Size())
+	if err != nil {
+		return err
 	}
 	backend, err := cpu.New(spec.Threads)
 	if err != nil {
 		return err
 	}
 	defer backend.Close()
-	part, program, err := compileRank(&spec, member.Rank(), backend)
+	part, program, err := compileRank(spec, member.Rank(), backend)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func serve(ctx context.Context, member *comm.Member, text []byte) error {
 	if err != nil {
 		return err
 	}
-	r, err := newRank(ctx, &spec, member.Rank(), part, program, w)
+	r, err := newRank(ctx, spec, member.Rank(), part, program, w)
 	if err != nil {
 		return err
 	}
