@@ -247,10 +247,7 @@ func (c *Coordinator) event(m *nats.Msg) (Event, error) {
 		return ev, nil
 	}
 	_ = m.Respond(nil) // the job ends with or without it
-	f := failure{Rank: ev.Rank}
-	if err := json.Unmarshal(ev.Data, &f); err != nil {
-		f.Reason = string(ev.Data)
-	}
+	f := decodeFailure(ev.Data, ev.Rank)
 	return Event{}, &PeerError{Rank: f.Rank, Cause: errors.New(f.Reason)}
 }
 

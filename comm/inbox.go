@@ -16,6 +16,7 @@ type inbox struct {
 	timeout    time.Duration
 	backlog    int                               // bytes per edge that may wait here before credits stop
 	quantum    int                               // frames per credit message
+	most       int                               // frames of an edge that may be here without credit given back
 	credit     func(src int, edge uint32, n int) // hands n credits back; nil where there are none
 	mu         sync.Mutex                        // guards what follows
 	edges      map[edgeKey]*inEdge
@@ -49,10 +50,18 @@ type inEdge struct {
 	chunk uint16
 }
 
+// A peer that minds its credits has at most a window of frames under way. Windows
+// may differ between ranks; one that sends overrun times as much minds none.
+// maxEdges bounds the edges that a peer can open.
+const (
+	overrun  = 4
+	maxEdges = 1 << 16
+)
+
 func newInbox(life context.Context, fail func(error), rank, size int, o TransportOptions) *inbox {
 	return &inbox{
 		rank: rank, size: size, life: life, fail: fail,
-		timeout: o.Timeout, backlog: o.Backlog, quantum: max(1, o.Window/4),
+		timeout: o.Timeout, backlog: o.Backlog, quantum: max(1, o.Window/4), most: overrun * o.Window,
 		edges: map[edgeKey]*inEdge{}, gone: make([]bool, size),
 	}
 }
@@ -75,13 +84,33 @@ func (b *inbox) edge(src int, id uint32) *inEdge {
 	return e
 }
 
+// opened is the edge that a frame came on.
+func (b *inbox) opened(h *header) (*inEdge, error) {
+	b.mu.Lock()
+	_, ok := b.edges[edgeKey{int(h.src), h.edge}]
+	n := len(b.edges)
+	b.mu.Unlock()
+	if !ok && n >= maxEdges+b.size {
+		return nil, &CorruptError{Kind: Overrun, Rank: b.rank, Peer: int(h.src), Tag: h.tag(), Detail: fmt.Sprintf("there are %d edges already", n)}
+	}
+	return b.edge(int(h.src), h.edge), nil
+}
+
 // deliver takes in the next frame of an edge. It never blocks.
 func (b *inbox) deliver(c chunk) error {
-	e := b.edge(int(c.src), c.edge)
+	e, err := b.opened(&c.header)
+	if err != nil {
+		return err
+	}
 	e.mu.Lock()
 	if err := e.follows(&c.header, b.rank); err != nil {
 		e.mu.Unlock()
 		return err
+	}
+	if b.credit != nil && e.owed >= b.most {
+		e.mu.Unlock()
+		return &CorruptError{Kind: Overrun, Rank: b.rank, Peer: int(c.src), Tag: c.tag(),
+			Detail: fmt.Sprintf("%d frames are here that no credit was given back for", e.owed)}
 	}
 	e.queue.push(c)
 	e.bytes += len(c.data)
@@ -257,12 +286,33 @@ func (b *inbox) RecvBytes(ctx context.Context, src int, tag Tag) ([]byte, error)
 	c, err := b.first(ctx, e, src, tag, Bytes, -1)
 	var x []byte
 	if err == nil {
-		x = make([]byte, c.total)
-		err = b.drain(ctx, e, c, tag, x, storeBytes)
+		x, err = b.gather(ctx, e, c, tag)
 	}
 	if err != nil {
 		b.fail(err)
 		return nil, err
 	}
 	return x, nil
+}
+
+// gather returns the bytes of c and the rest of its message. It takes memory as
+// they come, not as c says.
+func (b *inbox) gather(ctx context.Context, e *inEdge, c chunk, tag Tag) ([]byte, error) {
+	var x []byte
+	for total := int(c.total); ; {
+		if err := b.verify(&c, tag, len(x), total); err != nil {
+			return nil, err
+		}
+		x = append(x, c.data...)
+		if c.own != nil {
+			c.own.free()
+		}
+		if c.last() {
+			return x, nil
+		}
+		var err error
+		if c, err = b.next(ctx, e, int(c.src), tag); err != nil {
+			return nil, err
+		}
+	}
 }

@@ -144,14 +144,14 @@ func (t *natsTransport) handle(m *nats.Msg) {
 	case h.kind == kindData:
 		err = t.deliver(chunk{header: h, data: payload})
 	case h.kind == kindCredit:
-		t.out.grant(peer, h.edge, int(h.seq))
+		err = t.out.grant(peer, h.edge, int(h.seq))
 	case h.kind == kindHello:
 		t.meetRank(peer)
 		if h.seq == 1 {
 			err = t.notice(kindHello, peer, 0, 0, nil)
 		}
 	case h.kind == kindAbort:
-		t.end(&PeerError{Rank: peer, Cause: errors.New(string(payload))})
+		t.end(&PeerError{Rank: peer, Cause: errors.New(shortened(string(payload)))})
 	case h.kind == kindBye:
 		t.leave(peer)
 	}

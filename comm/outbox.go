@@ -147,13 +147,18 @@ func (b *outbox) makeRoom(ctx context.Context, e *outEdge, tag Tag) error {
 	}
 }
 
-// grant gives an edge n more credits.
-func (b *outbox) grant(dst int, id uint32, n int) {
-	e := b.edge(dst, id)
+// grant gives an edge n credits back, at most as many as it has used.
+func (b *outbox) grant(dst int, id uint32, n int) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	e := b.edges[edgeKey{dst, id}]
+	if e == nil || n > b.window-e.credits {
+		return &CorruptError{Kind: Overrun, Rank: b.rank, Peer: dst, Tag: Tag{Edge: id},
+			Detail: fmt.Sprintf("%d credits for frames that were not sent", n)}
+	}
 	e.credits += n
 	b.schedule(e)
+	return nil
 }
 
 // schedule lists an edge for the pump if it can go on. The caller holds b.mu.
