@@ -44,7 +44,7 @@ type Config struct {
 	EnablePass  []exec.Pass `yaml:"enable-pass,omitempty" group:"Parallelism" placeholder:"PASS" help:"Passes to do besides the usual ones, which are all but recompute: that saves memory and takes a little time."`
 	Device      string      `yaml:"device" default:"auto" enum:"auto,cpu,gpu" group:"Parallelism" help:"Device: ${enum}."`
 	Collectives string      `yaml:"collectives" default:"auto" enum:"auto,nats,tcp,shm,nccl" group:"Parallelism" help:"What moves tensors between workers: ${enum}."`
-	NATS        string      `yaml:"nats,omitempty" group:"Parallelism" placeholder:"URL" help:"External NATS server, as nats://host:4222. Default: embedded."`
+	NATS        string      `yaml:"nats,omitempty" env:"GALVANI_NATS" group:"Parallelism" placeholder:"URL" help:"External NATS server, as nats://host:4222. Default: embedded. A user and password, as nats://me:secret@host:4222, belong in the environment: others on this machine can read arguments. What a run writes has neither."`
 
 	Out       string `yaml:"out,omitempty" group:"Output" placeholder:"DIR" help:"Where checkpoints, metrics and the effective configuration go. Default: runs/MODEL-TIME."`
 	SaveEvery int    `yaml:"save-every,omitempty" group:"Output" placeholder:"STEPS" help:"Steps between checkpoints. Default: one, at the end."`

@@ -13,7 +13,7 @@ import (
 // profileCmd is `galvani profile`.
 type profileCmd struct {
 	Workers   int           `default:"2" help:"Worker processes on this machine, which share its threads."`
-	NATS      string        `name:"nats" placeholder:"URL" help:"NATS server. Default: one in this process."`
+	NATS      string        `name:"nats" env:"GALVANI_NATS" placeholder:"URL" help:"NATS server. Default: one in this process."`
 	Largest   train.Size    `default:"16MiB" help:"Largest exchange, from 1KiB in steps of 4 times; stops before where one takes over 100 ms."`
 	Window    time.Duration `default:"60ms" help:"How long each figure is measured, about."`
 	Fresh     bool          `help:"Measure anew even where a result is kept of this machine with these flags."`
