@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/galvani-ml/galvani/internal/atomicfile"
+	"github.com/galvani-ml/galvani/internal/inputfile"
 	"github.com/galvani-ml/galvani/parallel"
 	"github.com/galvani-ml/galvani/parallel/cluster"
 	"github.com/galvani-ml/galvani/parallel/search"
@@ -108,7 +109,7 @@ func readCluster(name string) (*cluster.Cluster, error) {
 	if slices.Contains(cluster.Presets(), name) {
 		return cluster.Preset(name)
 	}
-	text, err := os.ReadFile(name)
+	text, err := inputfile.Read(name, maxFileBytes)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%q is neither %s, nor a preset (%s), nor a file", name, Here, strings.Join(cluster.Presets(), ", "))
 	}
