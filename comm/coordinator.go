@@ -234,7 +234,7 @@ func (c *Coordinator) event(m *nats.Msg) (Event, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := c.member(t[0])
-	if w == nil || len(m.Data) < 8 {
+	if w == nil || len(t) < 2 || len(m.Data) < 8 {
 		return Event{}, fmt.Errorf("comm: event %s of %d bytes comes from no worker of this job", m.Subject, len(m.Data))
 	}
 	seq := binary.LittleEndian.Uint64(m.Data)
