@@ -178,3 +178,23 @@ func FuzzMetrics(f *testing.F) {
 		}
 	})
 }
+
+// FuzzFlags shows that sizes and pairs of the command line are read or refused,
+// and that sizes read back.
+func FuzzFlags(f *testing.F) {
+	for _, text := range []string{"200MiB", "1.5GB", "-1", "9999999999EiB", "1e400", "0.9,0.95", "NaN,Inf", ","} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var b Betas
+		_ = b.UnmarshalText([]byte(text))
+		var s, again Size
+		if s.UnmarshalText([]byte(text)) != nil {
+			return
+		}
+		written, err := s.MarshalText()
+		if err != nil || again.UnmarshalText(written) != nil || again != s || s < 0 {
+			t.Fatalf("%q is %d, written %q, read back %d (%v)", text, s, written, again, err)
+		}
+	})
+}

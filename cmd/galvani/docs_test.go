@@ -5,13 +5,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/alecthomas/kong"
+	"github.com/google/go-cmp/cmp"
 )
 
 const module = "github.com/galvani-ml/galvani"
@@ -66,6 +70,43 @@ func TestPackageTable(t *testing.T) {
 		t.Fatalf("%s has no place for the packages", path)
 	}
 	golden(t, path, before+begin+packageTable(t)+end+after)
+}
+
+// TestInputTable holds the fuzz targets in docs/architecture.md to those of the
+// tree.
+func TestInputTable(t *testing.T) {
+	root := filepath.Join("..", "..")
+	text, err := os.ReadFile(filepath.Join(root, "docs", "architecture.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listed, have []string
+	for _, m := range regexp.MustCompile("`([\\w/]+\\.Fuzz\\w+)` \\|\n").FindAllStringSubmatch(string(text), -1) {
+		listed = append(listed, m[1])
+	}
+	target := regexp.MustCompile(`(?m)^func (Fuzz\w+)\(f \*testing\.F\)`)
+	err = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		dir, err := filepath.Rel(root, filepath.Dir(path))
+		for _, m := range target.FindAllStringSubmatch(string(source), -1) {
+			have = append(have, filepath.ToSlash(dir)+"."+m[1])
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(listed)
+	slices.Sort(have)
+	if diff := cmp.Diff(have, listed); diff != "" {
+		t.Errorf("fuzz targets of the tree (-) and of docs/architecture.md, Input from outside (+):\n%s", diff)
+	}
 }
 
 func packageTable(t *testing.T) string {
