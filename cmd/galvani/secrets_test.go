@@ -65,7 +65,9 @@ func TestPasswordsShowNowhere(t *testing.T) {
 	// The run goes on with the password from the environment, whatever its
 	// config.yaml has.
 	more := start(t, dir, "train", "--resume", "--out", "run", "--steps", "100000")
-	until(t, "the resumed run's workers", func() bool { return len(more.workers(t)) == 2 || more.errs.String() != "" && strings.Contains(more.errs.String(), "galvani:") })
+	until(t, "the resumed run's workers", func() bool {
+		return len(more.workers(t)) == 2 || more.errs.String() != "" && strings.Contains(more.errs.String(), "galvani:")
+	})
 	more.cmd.Process.Signal(os.Interrupt)
 	if err := more.wait(t, 30*time.Second); strings.Contains(more.errs.String(), "Authorization") || strings.Contains(more.errs.String(), "hunter2") {
 		t.Errorf("%v:\n%s", err, more.errs.String())
