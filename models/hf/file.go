@@ -60,8 +60,8 @@ func fileError(path string, err error) error {
 }
 
 // maxHeaderBytes bounds the header of a safetensors file; one takes about 100
-// bytes a tensor, and decoding it some 50 times its size in memory.
-const maxHeaderBytes = 16 << 20
+// bytes a tensor, and decoding it up to 60 times its size in memory.
+const maxHeaderBytes = 8 << 20
 
 // parse reads the header of a safetensors file and checks that it describes
 // the rest to the byte.
