@@ -4,7 +4,7 @@ export CGO_ENABLED := 0
 
 FUZZTIME := 60s
 
-.PHONY: help build test race fuzz soak lint verify bench memory golden docs
+.PHONY: help build test race fuzz soak chaos lint verify bench memory golden docs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -26,6 +26,9 @@ soak: ## 5,000 random plans in one process and 500 in worker processes, each bes
 	go test ./train -run EveryPlan -v -timeout 0 -rapid.checks=1000
 	go test ./cmd/galvani -run EveryPlan -v -timeout 0 -plans=100
 
+chaos: ## 500 random faults in runs of workers, each compared with an undisturbed run; a quarter of an hour
+	go test ./cmd/galvani -run Chaos -v -timeout 0 -faults=500
+
 lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## golangci-lint, with the import rules
 	$< run ./...
 
@@ -36,6 +39,7 @@ bin/golangci-lint-$(GOLANGCI_LINT_VERSION):
 verify: ## generated files are what their sources give, go.mod is tidy
 	go generate ./...
 	go mod tidy
+	cd docs/examples/customop && go mod tidy
 	git diff --exit-code
 
 bench: ## the training benchmark beside Gorgonia's own machine

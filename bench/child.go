@@ -37,10 +37,16 @@ type failure struct {
 
 func (f failure) fault() string { return f.Error }
 
-// Child is the process that [Train] starts for each side. It makes the runner
-// named kind for the workload it reads from stdin, runs as many steps as each
-// further request asks for, and ends with its input.
+// Child is the process that [Train] starts for each side, and [Predict] for each
+// network. It makes the runner named kind for the workload it reads from stdin,
+// runs as many steps as each further request asks for, and ends with its input.
 func Child(kind string, stdin io.Reader, stdout io.Writer) error {
+	if kind == predictChildKind {
+		return predictChild(stdin, stdout)
+	}
+	if kind == commRank {
+		return serveRank(stdin, stdout)
+	}
 	newRunner, ok := runners[kind]
 	if !ok {
 		return fmt.Errorf("bench: no runner is named %q", kind)
@@ -130,7 +136,7 @@ func measure(runner Runner, steps int) (reply, error) {
 		r.Losses = append(r.Losses, loss)
 	}
 	r.Alloc, r.Peak = allocated()-before, peakMemory()
-	if p, ok := runner.(planner); ok {
+	if p, ok := runner.(memoryPlanner); ok {
 		r.Planned = p.Planned()
 	}
 	return r, nil

@@ -17,7 +17,10 @@ var pythons = []string{"python3", "/usr/bin/python3"}
 
 // findTorch returns the first Python that can import torch, empty if there is
 // none.
-func findTorch(ctx context.Context) string {
+func findTorch(ctx context.Context) string { return findPython(ctx, "import torch") }
+
+// findPython returns the first Python that can run a program.
+func findPython(ctx context.Context, program string) string {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for _, name := range pythons {
@@ -25,7 +28,7 @@ func findTorch(ctx context.Context) string {
 		if err != nil {
 			continue
 		}
-		cmd := exec.CommandContext(ctx, path, "-c", "import torch")
+		cmd := exec.CommandContext(ctx, path, "-c", program)
 		cmd.Env = torchEnvironment(1)
 		group(cmd)
 		if cmd.Run() == nil {

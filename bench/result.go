@@ -14,6 +14,8 @@ type Result struct {
 	*Training // what the suite train adds
 	*Products // what the suite cpu adds to the summary of products beside OpenBLAS
 	*Planning // what the suite plan adds
+	// Exchange is what the suite comm adds.
+	Exchange *Exchange `json:"exchange,omitempty"`
 }
 
 // Planning is what the suite plan adds to a [Result], whose value is our cost.
@@ -37,6 +39,23 @@ type Planning struct {
 	Layers     string `json:"plan,omitempty"`  // runs of strategies by stage
 	Vocab      string `json:"vocab,omitempty"` // the strategy of embedding and head
 	Note       string `json:"note,omitempty"`  // why it was refused, lost or skipped
+}
+
+// Exchange is what the suite comm adds to a [Result], whose value is the bus
+// bandwidth.
+type Exchange struct {
+	Op      string  `json:"op"`
+	Ranks   int     `json:"ranks"`
+	Bytes   int     `json:"bytes"` // of the whole tensor
+	Plane   string  `json:"plane"`
+	Seconds float64 `json:"seconds"` // the median call
+	Rounds  int     `json:"rounds"`
+	// PeersMin and PeersMax are the extremes of Result.Peers over the rounds.
+	PeersMin map[string]float64 `json:"peers_min,omitempty"`
+	PeersMax map[string]float64 `json:"peers_max,omitempty"`
+	// Theirs are the seconds of the peers' median calls.
+	Theirs   map[string]float64 `json:"theirs,omitempty"`
+	Versions map[string]string  `json:"versions,omitempty"`
 }
 
 // Products is what the suite cpu adds to a [Result] that sums up the ratios of

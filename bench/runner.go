@@ -14,8 +14,8 @@ type peaker interface {
 	Peak() (float64, error)
 }
 
-// planner is a [Runner] that knows its memory before it runs.
-type planner interface {
+// memoryPlanner is a [Runner] that knows its memory before it runs.
+type memoryPlanner interface {
 	// Planned is in bytes.
 	Planned() int64
 }

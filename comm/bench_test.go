@@ -10,14 +10,21 @@ import (
 // this process. MB/s is the bus bandwidth by the convention of nccl-tests:
 // 2(w-1)/w of the tensor's bytes per call.
 func BenchmarkAllReduce(b *testing.B) {
-	for _, transport := range []string{"nats", "local"} {
+	for _, transport := range []string{"nats", "tcp", "sealed", "shm", "local"} {
 		for _, size := range []int{2, 4} {
 			for _, n := range []int{1 << 10, 64 << 10, 512 << 10, 1 << 20, 16 << 20, 64 << 20} {
 				b.Run(fmt.Sprintf("%s/w=%d/%dKB", transport, size, n>>10), func(b *testing.B) {
 					var world []Transport
-					if transport == "nats" {
-						world = natsWorld(b, dialAll(b, startServer(b).Endpoint(), size), TransportOptions{})
-					} else {
+					switch sessions := func() []*Session { return dialAll(b, startServer(b).Endpoint(), size) }; transport {
+					case "nats":
+						world = natsWorld(b, sessions(), TransportOptions{})
+					case "tcp":
+						world, _ = planeWorld(b, sessions(), TCP, nil, TransportOptions{})
+					case "shm":
+						world, _ = planeWorld(b, sessions(), SHM, nil, TransportOptions{})
+					case "sealed":
+						world, _ = planeWorld(b, sessions(), TCP, apart(size), TransportOptions{})
+					default:
 						world = Local(size)
 					}
 					benchmarkAllReduce(b, world, n/4)

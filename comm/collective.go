@@ -19,6 +19,10 @@ func (g *Group) direct(elements int) bool { return 4*elements*(g.Size()-1) < dir
 // than 64 KiB in all.
 func (g *Group) AllReduce(ctx context.Context, name string, x []float32) error {
 	return g.call(OpAllReduce, name, len(x), func(tag Tag) error {
+		sent := 2*len(x) - len(g.shard(x, g.me)) - len(g.shard(x, g.me+1))
+		if done, err := g.inPlace(ctx, tag, x, nil, sent); done || err != nil {
+			return err
+		}
 		if g.direct(len(x)) {
 			return g.directAllReduce(ctx, tag, x)
 		}
@@ -41,6 +45,9 @@ func (g *Group) ReduceScatter(ctx context.Context, name string, dst, src []float
 		copy(dst, src)
 	}
 	return g.call(OpReduceScatter, name, len(src), func(tag Tag) error {
+		if done, err := g.inPlace(ctx, tag, src, dst, len(src)-len(mine)); done || err != nil {
+			return err
+		}
 		return g.reduceScatter(ctx, tag, dst, src)
 	})
 }
@@ -55,6 +62,9 @@ func (g *Group) AllGather(ctx context.Context, name string, dst, src []float32) 
 	}
 	copy(mine, src)
 	return g.call(OpAllGather, name, len(dst), func(tag Tag) error {
+		if done, err := g.inPlace(ctx, tag, dst, nil, len(dst)-len(g.shard(dst, g.me+1))); done || err != nil {
+			return err
+		}
 		if g.direct(len(dst) / g.Size()) {
 			return g.directAllGather(ctx, tag, dst)
 		}

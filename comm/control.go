@@ -31,17 +31,18 @@ type joinReply struct {
 
 // failure says who failed and why; workers report it, the coordinator spreads it.
 type failure struct {
-	Rank   int    `json:"rank"` // -1: no worker
-	Reason string `json:"reason"`
+	Rank      int    `json:"rank"` // -1: no worker
+	Reason    string `json:"reason"`
+	Transient bool   `json:"transient,omitempty"` // see [Transient]
 }
 
 // failureOf finds the rank to blame for err: the one that a [PeerError] names,
 // or else self.
 func failureOf(err error, self int) failure {
 	if pe, ok := errors.AsType[*PeerError](err); ok {
-		return failure{pe.Rank, pe.Cause.Error()}
+		return failure{pe.Rank, pe.Cause.Error(), Transient(err)}
 	}
-	return failure{self, err.Error()}
+	return failure{self, err.Error(), Transient(err)}
 }
 
 // decodeFailure reads a failure. Of one that does not tell its rank that is from.

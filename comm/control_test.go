@@ -86,7 +86,7 @@ func workThrough(ctx context.Context, m *Member, want []byte) error {
 	if err != nil || !bytes.Equal(got, want) {
 		return errors.Join(err, errors.New("wrong spec"))
 	}
-	tr, err := m.Transport(ctx, TransportOptions{})
+	tr, _, err := m.Transport(ctx, TransportOptions{})
 	if err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func TestWorkerReportsFailure(t *testing.T) {
 	w := newCrew(t, 2, Leases{})
 	tr := make([]Transport, 2)
 	onAll(t, 2, func(i int) (err error) {
-		tr[i], err = w.members[i].Transport(testContext(t), TransportOptions{})
+		tr[i], _, err = w.members[i].Transport(testContext(t), TransportOptions{})
 		return err
 	})
 	waiting := make(chan error)

@@ -248,7 +248,7 @@ func (c *Coordinator) event(m *nats.Msg) (Event, error) {
 	}
 	_ = m.Respond(nil) // the job ends with or without it
 	f := decodeFailure(ev.Data, ev.Rank)
-	return Event{}, &PeerError{Rank: f.Rank, Cause: errors.New(f.Reason)}
+	return Event{}, &PeerError{Rank: f.Rank, Cause: &reportedError{f.Reason, f.Transient}}
 }
 
 // Abort ends the job for a reason that comm cannot see, such as the exit of a
@@ -288,7 +288,7 @@ func (c *Coordinator) Err() error { return context.Cause(c.life) }
 func (c *Coordinator) Close() error {
 	err := context.Cause(c.life)
 	if err == nil && len(c.present()) > 0 {
-		c.spread(failure{-1, "it has closed the job"})
+		c.spread(failure{Rank: -1, Reason: "it has closed the job"})
 	}
 	c.end(ErrClosed)
 	c.subs.close()

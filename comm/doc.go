@@ -12,10 +12,14 @@
 //	data      Transport                tensors from rank to rank
 //	          Group                    collectives over a subset of ranks
 //
-// A [Transport] is made by [OverNATS] (or [Member.Transport]) between processes
-// and by [Local] inside one; both share the receiving half and have the same
-// semantics. [Group] builds all-reduce, all-gather, reduce-scatter, broadcast,
-// all-to-all, rotation, barrier and a byte exchange from point-to-point messages.
+// A [Transport] is made by [Connect] (or [Member.Transport]) between processes
+// and by [Local] inside one; all share the receiving half and have the same
+// semantics. Between processes, ranks agree when they meet which [Plane] carries
+// what goes between any two of them ([Routes]): shared memory on one host, a TCP
+// connection, or NATS, which carries all control. [Group] builds all-reduce,
+// all-gather, reduce-scatter, broadcast, all-to-all, rotation, barrier and a byte
+// exchange from point-to-point messages, or does the first three in place where
+// all members have the tensor in memory that they share ([Alloc]).
 //
 // # Failure
 //

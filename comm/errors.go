@@ -120,3 +120,24 @@ type AbortError struct {
 }
 
 func (e *AbortError) Error() string { return "comm: the coordinator aborted the job: " + e.Reason }
+
+// reportedError is the cause that a worker gave for its end.
+type reportedError struct {
+	reason    string
+	transient bool
+}
+
+func (e *reportedError) Error() string { return e.reason }
+
+// Transient reports whether err is of communication or of a lost process, so
+// that the same job may well succeed in a new epoch. Of what a worker reported,
+// the worker has judged. Errors of any other kind, such as those of a worker's
+// own computation or files, would come again, and so would a [MismatchError].
+func Transient(err error) bool {
+	if reported, ok := errors.AsType[*reportedError](err); ok {
+		return reported.transient
+	}
+	return !errors.As(err, new(*MismatchError)) &&
+		(errors.As(err, new(*TimeoutError)) || errors.As(err, new(*PeerError)) || errors.As(err, new(*CorruptError)) ||
+			errors.As(err, new(*ConnError)) || errors.As(err, new(*LeaseError)) || errors.As(err, new(*AbortError)))
+}

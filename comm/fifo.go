@@ -32,3 +32,6 @@ func (q *fifo[T]) pop() (v T, ok bool) {
 	q.n--
 	return v, true
 }
+
+// peek returns the oldest of a queue that is not empty.
+func (q *fifo[T]) peek() T { return q.ring[q.head] }

@@ -25,15 +25,18 @@ func rawFloats(b []byte) []float32 {
 	return unsafe.Slice((*float32)(p), len(b)/4)
 }
 
-// storeBytes is the sink of a plain receive.
-func storeBytes(dst, src []byte) { copy(dst, src) }
-
-// addBytes is the sink of a reducing receive: it adds src to dst as float32.
-func addBytes(dst, src []byte) { addFloats(rawFloats(dst), rawFloats(src)) }
-
-// addFloats computes dst[i] += src[i]. The slices have equal length. Eight
-// independent sums a turn keep the adder busy.
+// addFloats computes dst[i] += src[i]. The slices have equal length.
 func addFloats(dst, src []float32) {
+	if n := len(dst) &^ (vectorStep - 1); n > 0 && vectors {
+		addVectors(&dst[0], &src[0], n)
+		dst, src = dst[n:], src[n:]
+	}
+	addScalars(dst, src)
+}
+
+// addScalars is addFloats without vector instructions. Eight independent sums a
+// turn keep the adder busy.
+func addScalars(dst, src []float32) {
 	for len(dst) >= 8 && len(src) >= 8 {
 		d, s := (*[8]float32)(dst), (*[8]float32)(src)
 		d[0] += s[0]

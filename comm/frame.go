@@ -85,16 +85,23 @@ func (h *header) put(b []byte) {
 // It checks everything but the payload's checksum, which the receiver of the
 // tensor does.
 func parseFrame(b []byte) (h header, payload []byte, err error) {
+	if len(b) < headerSize {
+		return h, nil, fmt.Errorf("frame of %d bytes is shorter than its header", len(b))
+	}
+	h, err = parseHeader(b[:headerSize], len(b)-headerSize)
+	return h, b[headerSize:], err
+}
+
+// parseHeader reads and checks the header of a frame with n bytes of payload.
+func parseHeader(b []byte, n int) (h header, err error) {
 	le := binary.LittleEndian
 	switch {
-	case len(b) < headerSize:
-		return h, nil, fmt.Errorf("frame of %d bytes is shorter than its header", len(b))
 	case le.Uint32(b) != magic:
-		return h, nil, fmt.Errorf("magic number %#x is not a frame's", le.Uint32(b))
+		return h, fmt.Errorf("magic number %#x is not a frame's", le.Uint32(b))
 	case b[4] != version:
-		return h, nil, fmt.Errorf("frame version %d, this build speaks %d: run the same build on all ranks", b[4], version)
+		return h, fmt.Errorf("frame version %d, this build speaks %d: run the same build on all ranks", b[4], version)
 	case le.Uint32(b[60:]) != checksum(b[:60]):
-		return h, nil, errors.New("checksum of the header does not match")
+		return h, errors.New("checksum of the header does not match")
 	}
 	h = header{
 		kind: kind(b[5]), dtype: DType(b[6]), op: Op(b[7]),
@@ -103,8 +110,7 @@ func parseFrame(b []byte) (h header, payload []byte, err error) {
 		seq: le.Uint32(b[32:]), chunk: le.Uint16(b[36:]), chunks: le.Uint16(b[38:]),
 		total: le.Uint64(b[40:]), offset: le.Uint64(b[48:]), sum: le.Uint32(b[56:]),
 	}
-	payload = b[headerSize:]
-	return h, payload, h.check(len(payload))
+	return h, h.check(n)
 }
 
 // check tells whether the fields fit together and the n bytes of payload.

@@ -2,6 +2,7 @@ package comm
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -98,13 +99,18 @@ func TestFifo(t *testing.T) {
 	})
 }
 
-func TestAddBytes(t *testing.T) {
+func TestAddFloats(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(0, 40).Draw(t, "n")
+		n := rapid.IntRange(0, 150).Draw(t, "n")
 		shift := rapid.IntRange(0, 3).Draw(t, "shift") // payloads may be unaligned
 		x, y := ramp(n, 0.5), ramp(n, 3)
 		src := append(make([]byte, shift), rawBytes(y)...)[shift:]
-		addBytes(rawBytes(x), src)
+		z := slices.Clone(x)
+		addFloats(x, rawFloats(src))
+		addScalars(z, rawFloats(src))
+		if err := sameFloats(x, z); err != nil {
+			t.Fatal(err)
+		}
 		for i := range x {
 			if x[i] != 3.5*float32(i) {
 				t.Fatalf("element %d is %v", i, x[i])

@@ -21,7 +21,9 @@ type Group struct {
 	t     Transport
 	id    uint32
 	ranks []int
-	me    int // index of this rank in ranks
+	me    int         // index of this rank in ranks
+	arena *arenaGroup // runs collectives in place; nil where members do not share memory
+	eager bool        // what comes from other members is taken in before it is asked for
 
 	mu      sync.Mutex
 	calls   uint64
@@ -44,7 +46,39 @@ func NewGroup(t Transport, id uint32, ranks []int) (*Group, error) {
 	if me < 0 {
 		return nil, fmt.Errorf("comm: group %d of ranks %v does not have rank %d, which makes it", id, ranks, t.Rank())
 	}
-	return &Group{t: t, id: id, ranks: slices.Clone(ranks), me: me}, nil
+	ranks = slices.Clone(ranks)
+	return &Group{t: t, id: id, ranks: ranks, me: me, eager: eager(t, ranks), arena: newArenaGroup(t, id, ranks, me)}, nil
+}
+
+// Wrapper is a transport that does something besides what another does.
+type Wrapper interface {
+	Transport
+	// Unwrap returns the other.
+	Unwrap() Transport
+}
+
+// Counter is a [Wrapper] that counts what is sent. It is told what a collective
+// in shared memory would have sent.
+type Counter interface {
+	Count(bytes int)
+}
+
+// innermost is the transport that all wrappers are around.
+func innermost(t Transport) Transport {
+	for {
+		w, ok := t.(Wrapper)
+		if !ok {
+			return t
+		}
+		t = w.Unwrap()
+	}
+}
+
+// eager reports whether t takes in what comes from one of ranks before it is asked
+// for.
+func eager(t Transport, ranks []int) bool {
+	n, ok := innermost(t).(*natsTransport)
+	return ok && slices.ContainsFunc(ranks, func(r int) bool { return r != n.rank && n.routes.Plane[n.rank][r] != SHM })
 }
 
 // Rank is the index of this rank in the group.
@@ -77,6 +111,29 @@ func (g *Group) call(op Op, name string, n int, run func(Tag) error) error {
 		return fmt.Errorf("%v %q of %d elements, index %d of group %d %v: %w", op, name, n, g.me, g.id, g.ranks, err)
 	}
 	return nil
+}
+
+// inPlace runs a collective in shared memory, if all members have the tensor
+// there. sent is how many elements this member would have sent otherwise: they
+// count as sent.
+func (g *Group) inPlace(ctx context.Context, tag Tag, whole, out []float32, sent int) (bool, error) {
+	if g.arena == nil || 4*len(whole) < arenaLeast {
+		return false, nil
+	}
+	done, err := g.arena.try(ctx, tag, whole, out)
+	if done && err == nil {
+		for t := g.t; ; {
+			w, ok := t.(Wrapper)
+			if !ok {
+				break
+			}
+			if c, ok := w.(Counter); ok {
+				c.Count(4 * sent)
+			}
+			t = w.Unwrap()
+		}
+	}
+	return done, err
 }
 
 // others returns the indexes of the other members, starting after this one, so

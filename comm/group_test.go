@@ -54,6 +54,7 @@ func checkCollectives(t *testing.T, world []Transport, id *uint32) func(*rapid.T
 		ranks = ranks[:rapid.IntRange(1, len(ranks)).Draw(rt, "members")]
 		n := groupSizes.Draw(rt, "n")
 		root := rapid.IntRange(0, len(ranks)-1).Draw(rt, "root")
+		memory := rapid.SampledFrom([]string{"private", "shared", "mixed"}).Draw(rt, "memory")
 		*id++
 		results := make([]results, len(ranks))
 		for i, err := range each(len(ranks), func(i int) error {
@@ -61,7 +62,13 @@ func checkCollectives(t *testing.T, world []Transport, id *uint32) func(*rapid.T
 			if err != nil {
 				return err
 			}
-			results[i], err = runCollectives(testContext(t), g, n, root)
+			private := memory == "private" || memory == "mixed" && i == 0
+			results[i], err = runCollectives(testContext(t), g, n, root, func(n int) []float32 {
+				if private {
+					return make([]float32, n)
+				}
+				return Alloc(world[ranks[i]], n)
+			})
 			return err
 		}) {
 			if err != nil {
@@ -88,10 +95,11 @@ type results struct {
 	bytes                              [][]byte
 }
 
-func runCollectives(ctx context.Context, g *Group, n, root int) (r results, err error) {
-	x := noise(n, g.Rank())
+// alloc gives memory for what collectives may do in place.
+func runCollectives(ctx context.Context, g *Group, n, root int, alloc func(n int) []float32) (r results, err error) {
+	x := append(alloc(n)[:0], noise(n, g.Rank())...)
 	lo, hi := Shard(n, g.Size(), g.Rank())
-	r = results{reduced: slices.Clone(x), part: make([]float32, hi-lo), gathered: make([]float32, n),
+	r = results{reduced: append(alloc(n)[:0], x...), part: make([]float32, hi-lo), gathered: alloc(n),
 		cast: slices.Clone(x), all: make([]float32, (hi-lo)*g.Size()), rotated: make([]float32, n)}
 	steps := []func() error{
 		func() error { return g.AllReduce(ctx, "sum", r.reduced) },
@@ -230,7 +238,7 @@ func TestAllReduceIsReproducible(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					out[rank] = noise(n, rank)
+					out[rank] = append(Alloc(world[rank], n)[:0], noise(n, rank)...)
 					return g.AllReduce(testContext(t), "grads", out[rank])
 				})
 				if first == nil {
@@ -299,7 +307,7 @@ func TestGroupOfOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := runCollectives(testContext(t), g, 10, 0)
+	r, err := runCollectives(testContext(t), g, 10, 0, func(n int) []float32 { return make([]float32, n) })
 	if err != nil {
 		t.Fatal(err)
 	}

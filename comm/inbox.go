@@ -8,17 +8,19 @@ import (
 )
 
 // inbox is the receiving half of every transport. The transport delivers frames
-// in the order of arrival; Recv, RecvAdd and RecvBytes take tensors out.
+// in the order of arrival; Recv, RecvAdd and RecvBytes take tensors out. Where a
+// receiver waits already, frames go straight into its tensor.
 type inbox struct {
 	rank, size int
 	life       context.Context
 	fail       func(error) // ends the transport; the first error counts
 	timeout    time.Duration
-	backlog    int                               // bytes per edge that may wait here before credits stop
-	quantum    int                               // frames per credit message
-	most       int                               // frames of an edge that may be here without credit given back
-	credit     func(src int, edge uint32, n int) // hands n credits back; nil where there are none
-	mu         sync.Mutex                        // guards what follows
+	backlog    int                                        // bytes per edge that may wait here before credits stop
+	quantum    int                                        // frames per credit message
+	window     func(src int) int                          // frames of an edge that a peer may send without credit; with credit only
+	credit     func(src int, edge uint32, n int)          // hands n credits back; nil where there are none
+	lead       func(ctx context.Context, e *inEdge) error // waits in place of await; may be nil
+	mu         sync.Mutex                                 // guards what follows
 	edges      map[edgeKey]*inEdge
 	gone       []bool // peers that said bye
 }
@@ -32,22 +34,30 @@ type edgeKey struct {
 // chunk is a frame that arrived.
 type chunk struct {
 	header
-	data []byte
-	own  *frame // to free after use; nil if data belongs to the garbage collector
+	data   []byte
+	own    *frame // to free after use; nil if data belongs to the garbage collector
+	lent   bool   // data is the transport's, until deliver returns
+	placed bool   // data is in the tensor already, where claim said
+	intact bool   // the transport has checked data
 }
 
 // inEdge queues the chunks of one edge. One goroutine receives from it.
 type inEdge struct {
 	waiter
+	peer  int
 	ready chan struct{} // fires when a chunk or a bye has come
 	taken chan struct{} // fires when a chunk was taken out
 
 	mu    sync.Mutex
 	queue fifo[chunk]
+	post  *post  // of the receiver that waits; the queue is empty then
 	bytes int    // queued
 	owed  int    // frames that arrived and were not credited yet
 	seq   uint32 // tensor and chunk expected next
 	chunk uint16
+	own   post // where a receiver keeps its post
+	busy  bool // the transport fills what claim returned
+	idle  sync.Cond
 }
 
 // A peer that minds its credits has at most a window of frames under way. Windows
@@ -61,8 +71,9 @@ const (
 func newInbox(life context.Context, fail func(error), rank, size int, o TransportOptions) *inbox {
 	return &inbox{
 		rank: rank, size: size, life: life, fail: fail,
-		timeout: o.Timeout, backlog: o.Backlog, quantum: max(1, o.Window/4), most: overrun * o.Window,
-		edges: map[edgeKey]*inEdge{}, gone: make([]bool, size),
+		timeout: o.Timeout, backlog: o.Backlog, quantum: max(1, o.Window/4),
+		window: func(int) int { return o.Window },
+		edges:  map[edgeKey]*inEdge{}, gone: make([]bool, size),
 	}
 }
 
@@ -76,9 +87,10 @@ func (b *inbox) edge(src int, id uint32) *inEdge {
 	e := b.edges[k]
 	if e == nil {
 		e = &inEdge{
-			waiter: waiter{life: b.life, timeout: b.timeout},
-			ready:  make(chan struct{}, 1), taken: make(chan struct{}, 1),
+			waiter: waiter{life: b.life, timeout: b.timeout}, peer: src,
+			ready: make(chan struct{}, 1), taken: make(chan struct{}, 1),
 		}
+		e.idle.L = &e.mu
 		b.edges[k] = e
 	}
 	return e
@@ -107,17 +119,32 @@ func (b *inbox) deliver(c chunk) error {
 		e.mu.Unlock()
 		return err
 	}
-	if b.credit != nil && e.owed >= b.most {
+	if b.credit != nil && e.owed/overrun >= b.window(int(c.src)) {
 		e.mu.Unlock()
 		return &CorruptError{Kind: Overrun, Rank: b.rank, Peer: int(c.src), Tag: c.tag(),
 			Detail: fmt.Sprintf("%d frames are here that no credit was given back for", e.owed)}
 	}
-	e.queue.push(c)
-	e.bytes += len(c.data)
+	ready := true
+	switch {
+	case e.post != nil:
+		if ready = e.post.take(b, &c); ready {
+			e.post = nil
+		}
+	case c.lent:
+		c.own = newFrame(len(c.data))
+		copy(c.own.payload(), c.data)
+		c.data, c.lent = c.own.payload(), false
+		fallthrough
+	default:
+		e.queue.push(c)
+		e.bytes += len(c.data)
+	}
 	e.owed++
 	n := e.settle(b)
 	e.mu.Unlock()
-	notify(e.ready)
+	if ready {
+		notify(e.ready)
+	}
 	if n > 0 {
 		b.credit(int(c.src), c.edge, n)
 	}
@@ -172,6 +199,14 @@ func (b *inbox) left(src int) error {
 	return nil
 }
 
+// wait returns when something has happened on e.
+func (b *inbox) wait(ctx context.Context, e *inEdge) error {
+	if b.lead != nil {
+		return b.lead(ctx, e)
+	}
+	return e.await(ctx, e.ready)
+}
+
 // next takes the next chunk out of e, waiting for it if need be.
 func (b *inbox) next(ctx context.Context, e *inEdge, src int, tag Tag) (chunk, error) {
 	var since time.Time
@@ -198,52 +233,27 @@ func (b *inbox) next(ctx context.Context, e *inEdge, src int, tag Tag) (chunk, e
 		if since.IsZero() {
 			since = time.Now()
 		}
-		if err := e.await(ctx, e.ready); err != nil {
+		if err := b.wait(ctx, e); err != nil {
 			return chunk{}, explain(err, "recv", b.rank, src, tag, since)
 		}
 	}
 }
 
-// first takes the first chunk of a tensor and checks that it is the one asked
-// for. bytes < 0 accepts any size.
-func (b *inbox) first(ctx context.Context, e *inEdge, src int, tag Tag, d DType, bytes int) (chunk, error) {
-	c, err := b.next(ctx, e, src, tag)
-	if err != nil {
-		return c, err
+// mismatch tells whether c begins another tensor than the one asked for. bytes < 0
+// accepts any size.
+func (b *inbox) mismatch(h *header, tag Tag, d DType, bytes int) error {
+	if h.tag().same(tag) && h.dtype == d && (bytes < 0 || h.total == uint64(bytes)) && h.chunk == 0 {
+		return nil
 	}
-	if !c.tag().same(tag) || c.dtype != d || bytes >= 0 && c.total != uint64(bytes) || c.chunk != 0 {
-		return c, &MismatchError{Rank: b.rank, Peer: src, Want: tag, Got: c.tag(),
-			WantBytes: int64(bytes), GotBytes: int64(c.total), WantType: d, GotType: c.dtype}
-	}
-	return c, nil
-}
-
-// drain applies c and the rest of its tensor to dst.
-func (b *inbox) drain(ctx context.Context, e *inEdge, c chunk, tag Tag, dst []byte, apply func(dst, src []byte)) error {
-	for at := 0; ; {
-		if err := b.verify(&c, tag, at, len(dst)); err != nil {
-			return err
-		}
-		apply(dst[at:at+len(c.data)], c.data)
-		at += len(c.data)
-		if c.own != nil {
-			c.own.free()
-		}
-		if c.last() {
-			return nil
-		}
-		var err error
-		if c, err = b.next(ctx, e, int(c.src), tag); err != nil {
-			return err
-		}
-	}
+	return &MismatchError{Rank: b.rank, Peer: int(h.src), Want: tag, Got: h.tag(),
+		WantBytes: int64(bytes), GotBytes: int64(h.total), WantType: d, GotType: h.dtype}
 }
 
 // verify checks that c is what belongs at byte at of a tensor of total bytes.
 func (b *inbox) verify(c *chunk, tag Tag, at, total int) error {
 	kind := BadHeader
 	switch {
-	case c.own == nil && checksum(c.data) != c.sum:
+	case c.own == nil && !c.intact && checksum(c.data) != c.sum:
 		kind = BadChecksum
 	case c.offset == uint64(at) && c.total == uint64(total):
 		return nil
@@ -252,29 +262,31 @@ func (b *inbox) verify(c *chunk, tag Tag, at, total int) error {
 		Detail: fmt.Sprintf("tensor %d chunk %d of %d, %d bytes at %d of %d", c.seq, c.chunk, c.chunks, len(c.data), c.offset, c.total)}
 }
 
-func (b *inbox) recv(ctx context.Context, src int, tag Tag, x []float32, apply func(dst, src []byte)) error {
+// recv receives a tensor into x, by store or, if add is set, by addition.
+func (b *inbox) recv(ctx context.Context, src int, tag Tag, x []float32, add bool) error {
 	if err := checkPeer(b.rank, b.size, src); err != nil {
 		return err
 	}
 	e := b.edge(src, tag.Edge)
-	c, err := b.first(ctx, e, src, tag, Float32, 4*len(x))
-	if err == nil {
-		err = b.drain(ctx, e, c, tag, rawBytes(x), apply)
-	}
+	p := &e.own
+	*p = post{tag: tag, dtype: Float32, dst: rawBytes(x), add: add}
+	err := b.fill(ctx, e, src, p)
 	if err != nil {
 		b.fail(err)
+		e.withdraw()
 	}
+	p.dst = nil
 	return err
 }
 
 // Recv implements [Transport].
 func (b *inbox) Recv(ctx context.Context, src int, tag Tag, x []float32) error {
-	return b.recv(ctx, src, tag, x, storeBytes)
+	return b.recv(ctx, src, tag, x, false)
 }
 
 // RecvAdd implements [Transport].
 func (b *inbox) RecvAdd(ctx context.Context, src int, tag Tag, x []float32) error {
-	return b.recv(ctx, src, tag, x, addBytes)
+	return b.recv(ctx, src, tag, x, true)
 }
 
 // RecvBytes implements [Transport].
@@ -283,11 +295,7 @@ func (b *inbox) RecvBytes(ctx context.Context, src int, tag Tag) ([]byte, error)
 		return nil, err
 	}
 	e := b.edge(src, tag.Edge)
-	c, err := b.first(ctx, e, src, tag, Bytes, -1)
-	var x []byte
-	if err == nil {
-		x, err = b.gather(ctx, e, c, tag)
-	}
+	x, err := b.takeBytes(ctx, e, src, tag)
 	if err != nil {
 		b.fail(err)
 		return nil, err
@@ -295,9 +303,16 @@ func (b *inbox) RecvBytes(ctx context.Context, src int, tag Tag) ([]byte, error)
 	return x, nil
 }
 
-// gather returns the bytes of c and the rest of its message. It takes memory as
-// they come, not as c says.
-func (b *inbox) gather(ctx context.Context, e *inEdge, c chunk, tag Tag) ([]byte, error) {
+// takeBytes takes the chunks of a message out of the queue. It takes memory as they
+// come, not as the first one says.
+func (b *inbox) takeBytes(ctx context.Context, e *inEdge, src int, tag Tag) ([]byte, error) {
+	c, err := b.next(ctx, e, src, tag)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.mismatch(&c.header, tag, Bytes, -1); err != nil {
+		return nil, err
+	}
 	var x []byte
 	for total := int(c.total); ; {
 		if err := b.verify(&c, tag, len(x), total); err != nil {
@@ -310,8 +325,7 @@ func (b *inbox) gather(ctx context.Context, e *inEdge, c chunk, tag Tag) ([]byte
 		if c.last() {
 			return x, nil
 		}
-		var err error
-		if c, err = b.next(ctx, e, int(c.src), tag); err != nil {
+		if c, err = b.next(ctx, e, src, tag); err != nil {
 			return nil, err
 		}
 	}

@@ -107,7 +107,7 @@ func TestOverruns(t *testing.T) {
 	frames := until(overrun*4, func(i int) error { return b.deliver(data(0, uint32(i))) })
 	b = open()
 	edges := until(maxEdges+2, func(i int) error { return b.deliver(data(uint32(i), 0)) })
-	out := newOutbox(t.Context(), 0, 0, TransportOptions{Window: 4, Chunk: 64, Queue: 1}, func(int, []byte) error { return nil })
+	out := newOutbox(t.Context(), 0, 0, TransportOptions{Window: 4, Chunk: 64, Queue: 1}, []wire{mute{}, mute{}})
 	unsent := out.grant(1, 0, 1)
 	if err := out.send(t.Context(), 1, Tag{}, Bytes, []byte("x")); err != nil {
 		t.Fatal(err)

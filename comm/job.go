@@ -16,6 +16,9 @@ type Job struct {
 // NewJob returns the first epoch of a job with a random ID.
 func NewJob() Job { return Job{ID: strings.ToLower(rand.Text()[:12]), Epoch: 1} }
 
+// Next returns the epoch after this one of the same job.
+func (j Job) Next() Job { return Job{ID: j.ID, Epoch: j.Epoch + 1} }
+
 // subject joins the prefix of the job and the parts with dots.
 func (j Job) subject(parts ...string) string {
 	return fmt.Sprintf("gt.%s.%d.%s", j.ID, j.Epoch, strings.Join(parts, "."))

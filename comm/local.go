@@ -31,7 +31,7 @@ type localEdge struct {
 
 // Local returns the n transports of a job whose ranks are goroutines of this
 // process. They start no goroutine themselves. Semantics, errors included, are
-// those of [OverNATS] with default options.
+// those of [Connect] with default options.
 func Local(n int) []Transport {
 	o := TransportOptions{}.withDefaults(n, math.MaxInt32)
 	peers := make([]*local, n)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,6 +19,7 @@ func TestMain(m *testing.M) {
 	if job := os.Getenv("COMM_TEST_WORKER"); job != "" {
 		os.Exit(workerProcess(job))
 	}
+	hostAddresses = func() ([]string, error) { return []string{"127.0.0.1"}, nil }
 	goleak.VerifyTestMain(m)
 }
 
@@ -86,7 +88,9 @@ func natsWorld(t testing.TB, sessions []*Session, o TransportOptions, tamper ...
 
 func closeAll(t testing.TB, world []Transport) {
 	t.Helper()
-	onAll(t, len(world), func(rank int) error { return world[rank].Close() })
+	if errs := each(len(world), func(rank int) error { return world[rank].Close() }); errors.Join(errs...) != nil {
+		t.Fatalf("%q", errs)
+	}
 }
 
 // each runs f for every rank at once and returns the errors by rank.
@@ -110,7 +114,38 @@ func onAll(t testing.TB, n int, f func(rank int) error) {
 	}
 }
 
-// worlds runs a test over both transports with n ranks.
+// planeWorld opens a transport over the planes allowed, the ranks on hosts.
+func planeWorld(t testing.TB, sessions []*Session, p Plane, hosts []string, o TransportOptions) ([]Transport, Routes) {
+	t.Helper()
+	job := Job{ID: "test", Epoch: epochs.Add(1)}
+	world, routes := make([]Transport, len(sessions)), make([]Routes, len(sessions))
+	onAll(t, len(sessions), func(rank int) (err error) {
+		o := o
+		o.Plane = p
+		if rank < len(hosts) {
+			o.host = hosts[rank]
+		}
+		world[rank], routes[rank], err = Connect(testContext(t), sessions[rank], job, rank, len(sessions), o)
+		return err
+	})
+	for rank := range routes {
+		if !reflect.DeepEqual(routes[rank], routes[0]) {
+			t.Fatalf("rank %d sees %v, rank 0 %v", rank, routes[rank], routes[0])
+		}
+	}
+	return world, routes[0]
+}
+
+// apart are hosts of their own.
+func apart(n int) []string {
+	var hosts []string
+	for i := range n {
+		hosts = append(hosts, fmt.Sprint("host", i))
+	}
+	return hosts
+}
+
+// worlds runs a test over all transports with n ranks.
 func worlds(t *testing.T, n int, test func(t *testing.T, world []Transport)) {
 	t.Run("local", func(t *testing.T) {
 		world := Local(n)
@@ -122,6 +157,17 @@ func worlds(t *testing.T, n int, test func(t *testing.T, world []Transport)) {
 		test(t, world)
 		each(n, func(rank int) error { return world[rank].Close() })
 	})
+	for _, c := range []struct {
+		name  string
+		plane Plane
+		hosts []string
+	}{{"tcp", TCP, nil}, {"tcp between hosts", TCP, apart(n)}, {"shm", SHM, nil}} {
+		t.Run(c.name, func(t *testing.T) {
+			world, _ := planeWorld(t, dialAll(t, startServer(t).Endpoint(), n), c.plane, c.hosts, TransportOptions{})
+			test(t, world)
+			each(n, func(rank int) error { return world[rank].Close() })
+		})
+	}
 }
 
 // wantAs fails the test unless err holds a T, which it returns.

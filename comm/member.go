@@ -161,8 +161,8 @@ func (m *Member) Rank() int { return m.rank }
 func (m *Member) Size() int { return m.size }
 
 // Transport connects this worker to the others. All call it.
-func (m *Member) Transport(ctx context.Context, o TransportOptions) (Transport, error) {
-	return OverNATS(ctx, m.session, m.job, m.rank, m.size, o)
+func (m *Member) Transport(ctx context.Context, o TransportOptions) (Transport, Routes, error) {
+	return Connect(ctx, m.session, m.job, m.rank, m.size, o)
 }
 
 // Spec waits for the job spec that the coordinator distributes.

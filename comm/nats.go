@@ -18,6 +18,11 @@ import (
 type natsTransport struct {
 	*inbox
 	out      *outbox
+	wires    []wire // by rank
+	routes   Routes
+	linked   linked // what does not go over NATS
+	hub      *shmHub
+	arena    *arena // nil where no rank shares memory with this one
 	session  *Session
 	job      Job
 	sub      *nats.Subscription
@@ -35,14 +40,20 @@ type natsTransport struct {
 	tamper func(frame []byte) [][]byte
 }
 
-// OverNATS makes this process rank of size ranks of the job. It returns when
-// all ranks listen, for at most ctx or the default deadline.
-func OverNATS(ctx context.Context, s *Session, job Job, rank, size int, o TransportOptions) (Transport, error) {
+// Connect makes this process rank of size ranks of the job, over the planes that
+// o.Plane allows. It returns when all ranks listen and agree, for at most ctx or
+// the default deadline.
+func Connect(ctx context.Context, s *Session, job Job, rank, size int, o TransportOptions) (Transport, Routes, error) {
 	t, err := openNATS(ctx, s, job, rank, size, o, nil)
 	if err != nil {
-		return nil, err
+		return nil, Routes{}, err
 	}
-	return t, nil
+	if err := t.rendezvous(ctx, o); err != nil {
+		t.abort(err)
+		_ = t.Close() // returns err
+		return nil, Routes{}, err
+	}
+	return t, t.routes, nil
 }
 
 func openNATS(ctx context.Context, s *Session, job Job, rank, size int, o TransportOptions, tamper func([]byte) [][]byte) (*natsTransport, error) {
@@ -56,7 +67,7 @@ func openNATS(ctx context.Context, s *Session, job Job, rank, size int, o Transp
 		return nil, errors.New("comm: this machine is big-endian; frames carry little-endian tensors")
 	}
 	o = o.withDefaults(size, int(s.data.MaxPayload()))
-	t := &natsTransport{session: s, job: job, met: make(chan struct{}), tamper: tamper}
+	t := &natsTransport{session: s, job: job, met: make(chan struct{}), tamper: tamper, routes: newRoutes(size)}
 	for r := range size {
 		t.subjects = append(t.subjects, job.subject("d", strconv.Itoa(r), strconv.Itoa(rank)))
 		if r != rank {
@@ -66,14 +77,18 @@ func openNATS(ctx context.Context, s *Session, job Job, rank, size int, o Transp
 	var life context.Context
 	life, t.end = context.WithCancelCause(s.life)
 	t.inbox = newInbox(life, t.abort, rank, size, o)
-	t.inbox.credit = t.giveCredit
-	t.out = newOutbox(life, rank, job.Epoch, o, t.publish)
+	t.inbox.credit, t.inbox.window = t.giveCredit, t.windowOf
+	for r := range size {
+		t.wires = append(t.wires, &natsWire{t, r})
+	}
+	t.out = newOutbox(life, rank, job.Epoch, o, t.wires)
 	t.release = context.AfterFunc(life, t.out.stop)
 	t.pumped.Go(func() {
 		if err := t.out.pump(); err != nil {
 			t.abort(err)
 		}
 	})
+	t.linked.init(t)
 	if err := t.meet(ctx); err != nil {
 		t.end(err)
 		t.shut()
@@ -131,33 +146,49 @@ func (t *natsTransport) meetRank(peer int) {
 // handle sorts one frame. It runs on the goroutine of the subscription.
 func (t *natsTransport) handle(m *nats.Msg) {
 	h, payload, err := parseFrame(m.Data)
-	peer := int(h.src)
-	switch {
-	case err != nil:
+	if err != nil {
 		err = &CorruptError{Kind: BadHeader, Rank: t.rank, Peer: -1, Detail: err.Error() + " (subject " + m.Subject + ")"}
-	case h.epoch != t.job.Epoch:
-		err = &CorruptError{Kind: StaleEpoch, Rank: t.rank, Peer: peer, Tag: h.tag(),
-			Detail: fmt.Sprintf("frame of epoch %d, this is epoch %d", h.epoch, t.job.Epoch)}
-	case int(h.dst) != t.rank || peer >= t.size || peer == t.rank:
-		err = &CorruptError{Kind: BadHeader, Rank: t.rank, Peer: peer, Tag: h.tag(),
-			Detail: fmt.Sprintf("frame from rank %d to rank %d of %d ranks", h.src, h.dst, t.size)}
-	case h.kind == kindData:
-		err = t.deliver(chunk{header: h, data: payload})
-	case h.kind == kindCredit:
-		err = t.out.grant(peer, h.edge, int(h.seq))
-	case h.kind == kindHello:
-		t.meetRank(peer)
-		if h.seq == 1 {
-			err = t.notice(kindHello, peer, 0, 0, nil)
-		}
-	case h.kind == kindAbort:
-		t.end(&PeerError{Rank: peer, Cause: errors.New(shortened(string(payload)))})
-	case h.kind == kindBye:
-		t.leave(peer)
+	} else if err = t.inspect(&h); err == nil {
+		err = t.sort(&h, payload)
 	}
 	if err != nil {
 		t.abort(err)
 	}
+}
+
+// inspect checks that a frame is for this rank in this life of the job.
+func (t *natsTransport) inspect(h *header) error {
+	peer := int(h.src)
+	if h.epoch != t.job.Epoch {
+		return &CorruptError{Kind: StaleEpoch, Rank: t.rank, Peer: peer, Tag: h.tag(),
+			Detail: fmt.Sprintf("frame of epoch %d, this is epoch %d", h.epoch, t.job.Epoch)}
+	}
+	if int(h.dst) != t.rank || peer >= t.size || peer == t.rank {
+		return &CorruptError{Kind: BadHeader, Rank: t.rank, Peer: peer, Tag: h.tag(),
+			Detail: fmt.Sprintf("frame from rank %d to rank %d of %d ranks", h.src, h.dst, t.size)}
+	}
+	return nil
+}
+
+// sort does what a frame is for.
+func (t *natsTransport) sort(h *header, payload []byte) error {
+	peer := int(h.src)
+	switch h.kind {
+	case kindData:
+		return t.deliver(chunk{header: *h, data: payload})
+	case kindCredit:
+		return t.out.grant(peer, h.edge, int(h.seq))
+	case kindHello:
+		t.meetRank(peer)
+		if h.seq == 1 {
+			return t.notice(kindHello, peer, 0, 0, nil)
+		}
+	case kindAbort:
+		t.end(&PeerError{Rank: peer, Cause: errors.New(shortened(string(payload)))})
+	case kindBye:
+		t.leave(peer)
+	}
+	return nil
 }
 
 // abort ends the transport with err and tells the other ranks, unless it has
@@ -178,32 +209,59 @@ func (t *natsTransport) abort(err error) {
 	})
 }
 
-// notice sends a frame that is not a chunk.
+// notice sends a frame that is not a chunk over NATS.
 func (t *natsTransport) notice(k kind, peer int, edge, n uint32, payload []byte) error {
-	f := newFrame(len(payload))
-	defer f.free()
-	copy(f.payload(), payload)
-	h := header{kind: k, src: uint16(t.rank), dst: uint16(peer), edge: edge, epoch: t.job.Epoch, seq: n, sum: checksum(payload)}
-	h.put(f.buf)
-	return t.publish(peer, f.buf)
+	h := t.header(k, peer, edge, n)
+	return (&natsWire{t, peer}).write(&h, payload)
 }
 
+// header is that of a frame that is not a chunk.
+func (t *natsTransport) header(k kind, peer int, edge, n uint32) header {
+	return header{kind: k, src: uint16(t.rank), dst: uint16(peer), edge: edge, epoch: t.job.Epoch, seq: n}
+}
+
+// windowOf is how many frames of an edge a peer may send without credit.
+func (t *natsTransport) windowOf(src int) int {
+	if l, ok := t.wires[src].(link); ok {
+		_, window := l.frames()
+		return window
+	}
+	return t.out.window
+}
+
+// giveCredit goes the way of the tensors.
 func (t *natsTransport) giveCredit(src int, edge uint32, n int) {
-	if err := t.notice(kindCredit, src, edge, uint32(n), nil); err != nil {
+	if l, ok := t.wires[src].(link); ok {
+		l.credit(edge, n)
+		return
+	}
+	h := t.header(kindCredit, src, edge, uint32(n))
+	if err := t.wires[src].write(&h, nil); err != nil {
 		t.abort(err)
 	}
 }
 
-// publish hands a frame to the client library, which copies it.
-func (t *natsTransport) publish(peer int, b []byte) error {
-	frames := [1][]byte{b}
+// natsWire carries frames to a peer over NATS.
+type natsWire struct {
+	t    *natsTransport
+	peer int
+}
+
+// write hands a frame to the client library, which copies it.
+func (w *natsWire) write(h *header, payload []byte) error {
+	f := newFrame(len(payload))
+	defer f.free()
+	copy(f.payload(), payload)
+	h.sum = checksum(payload)
+	h.put(f.buf)
+	frames := [1][]byte{f.buf}
 	send := frames[:]
-	if t.tamper != nil {
-		send = t.tamper(b)
+	if w.t.tamper != nil {
+		send = w.t.tamper(f.buf)
 	}
-	for _, f := range send {
-		if err := t.session.data.Publish(t.subjects[peer], f); err != nil {
-			return t.session.connError(err)
+	for _, b := range send {
+		if err := w.t.session.data.Publish(w.t.subjects[w.peer], b); err != nil {
+			return w.t.session.connError(err)
 		}
 	}
 	return nil
@@ -261,12 +319,14 @@ func (t *natsTransport) farewell() error {
 	defer late.Stop()
 	t.out.drain()
 	for peer := range t.size {
-		if peer != t.rank {
-			if err := t.notice(kindBye, peer, 0, 0, nil); err != nil {
+		if peer != t.rank && t.left(peer) == nil {
+			h := t.header(kindBye, peer, 0, 0)
+			if err := t.wires[peer].write(&h, nil); err != nil && t.left(peer) == nil {
 				return err
 			}
 		}
 	}
+	t.linked.finish()
 	return context.Cause(t.life)
 }
 
@@ -274,6 +334,10 @@ func (t *natsTransport) farewell() error {
 func (t *natsTransport) shut() {
 	t.release()
 	t.out.stop()
+	t.linked.shut()
+	if t.arena != nil {
+		t.arena.close() // not before: its owner may use what Alloc gave until Close
+	}
 	t.pumped.Wait()
 	if t.sub != nil && t.session.life.Err() == nil {
 		_ = t.sub.Unsubscribe() // fails only if the connection is gone, and the subscription with it

@@ -7,9 +7,9 @@ import (
 
 // frame is a reusable buffer: headerSize bytes, then the payload.
 type frame struct {
-	buf   []byte
-	class int
-	last  bool // whether it ends its tensor
+	header header // of a frame that waits in an outbox
+	buf    []byte
+	class  int
 }
 
 // framePools holds free frames by capacity: class k has room for a payload of

@@ -13,23 +13,20 @@ import "context"
 func (g *Group) reduceScatter(ctx context.Context, tag Tag, dst, src []float32) error {
 	mine := g.shard(src, g.me)
 	blocks := (len(src)/g.Size() + blockSize) / blockSize // of the largest part, at least
-	flight := max(2, ahead/(g.Size()-1))
-	sent := 0
+	send := g.beside(blocks, func(b int) error { return g.scatter(ctx, tag, src, b) })
 	for b := range blocks {
-		for ; sent < min(blocks, b+flight); sent++ {
-			if err := g.scatter(ctx, tag, src, sent); err != nil {
-				return err
-			}
+		if err := send.before(b); err != nil {
+			return err
 		}
 		own := blockOf(mine, b)
 		if b > 0 && len(own) == 0 {
 			continue
 		}
 		if err := g.sum(ctx, tag, blockOf(dst, b), own); err != nil {
-			return err
+			return send.fail(err)
 		}
 	}
-	return nil
+	return send.wait()
 }
 
 // scatter sends block b of each other member's part of x, the first even if it

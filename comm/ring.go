@@ -13,13 +13,28 @@ const (
 // ringGather passes the parts of x around, each member starting with its own,
 // until all have all.
 func (g *Group) ringGather(ctx context.Context, tag Tag, x []float32) error {
-	for s := range g.Size() - 1 {
-		if err := g.shift(ctx, tag, 1, g.shard(x, g.me-s), g.shard(x, g.me-s-1)); err != nil {
+	n := g.Size()
+	next, prev := (g.me+1)%n, (g.me+n-1)%n
+	for s := range n - 1 {
+		out, in := g.shard(x, g.me-s), g.shard(x, g.me-s-1)
+		send := g.beside(blocksOf(out), func(b int) error { return g.send(ctx, next, tag, blockOf(out, b)) })
+		for b := range blocksOf(in) {
+			if err := send.before(b); err != nil {
+				return err
+			}
+			if err := g.recv(ctx, prev, tag, blockOf(in, b)); err != nil {
+				return send.fail(err)
+			}
+		}
+		if err := send.wait(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// blocksOf is how many blocks x has.
+func blocksOf(x []float32) int { return (len(x) + blockSize - 1) / blockSize }
 
 // shift sends out to the member that is by places further around the ring,
 // while it receives in from the one as many places before. A block of out is

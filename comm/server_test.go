@@ -122,19 +122,21 @@ func TestSessionClose(t *testing.T) {
 	}
 }
 
-func TestOverNATSRefuses(t *testing.T) {
+func TestConnectRefuses(t *testing.T) {
 	s := dial(t, startServer(t).Endpoint())
 	ctx := testContext(t)
-	for name, open := range map[string]func() (Transport, error){
-		"job":     func() (Transport, error) { return OverNATS(ctx, s, Job{ID: "a.b"}, 0, 1, TransportOptions{}) },
-		"rank":    func() (Transport, error) { return OverNATS(ctx, s, NewJob(), 2, 2, TransportOptions{}) },
-		"options": func() (Transport, error) { return OverNATS(ctx, s, NewJob(), 0, 1, TransportOptions{Window: -1}) },
+	for name, open := range map[string]func() (Transport, Routes, error){
+		"job":  func() (Transport, Routes, error) { return Connect(ctx, s, Job{ID: "a.b"}, 0, 1, TransportOptions{}) },
+		"rank": func() (Transport, Routes, error) { return Connect(ctx, s, NewJob(), 2, 2, TransportOptions{}) },
+		"options": func() (Transport, Routes, error) {
+			return Connect(ctx, s, NewJob(), 0, 1, TransportOptions{Window: -1})
+		},
 	} {
-		if _, err := open(); err == nil {
+		if _, _, err := open(); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	_, err := OverNATS(context.Background(), s, NewJob(), 0, 3, TransportOptions{Timeout: 20 * time.Millisecond})
+	_, _, err := Connect(context.Background(), s, NewJob(), 0, 3, TransportOptions{Timeout: 20 * time.Millisecond})
 	if e := wantAs[*TimeoutError](t, err); !strings.Contains(e.Error(), "[1 2]") {
 		t.Errorf("%q does not name the missing ranks", e)
 	}

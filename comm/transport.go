@@ -41,11 +41,14 @@ type Transport interface {
 
 // TransportOptions tunes a transport. The zero value is good.
 type TransportOptions struct {
+	Plane   Plane         // what carries tensors; default NATS
 	Timeout time.Duration // deadline of calls whose context has none; default 60 s
 	Chunk   int           // payload bytes of a frame; default 256 KiB, at most what the server takes
 	Window  int           // frames in flight per edge; default 4 to 16 by the number of ranks
 	Backlog int           // bytes per edge taken in before they are asked for; default 32 MiB
 	Queue   int           // tensors per edge that Send queues before it waits; default 256
+
+	host string // in tests, where this rank is
 }
 
 // flightBudget bounds what all senders together may have on the way to one

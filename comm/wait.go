@@ -19,6 +19,13 @@ type waiter struct {
 // the transport, [context.DeadlineExceeded] if the deadline passed, or why the
 // caller cancelled.
 func (w *waiter) await(ctx context.Context, ready <-chan struct{}) error {
+	_, err := w.race(ctx, ready, nil, nil)
+	return err
+}
+
+// race is await for the first of ready, other, which may be nil, and a token put
+// into lead, which may be nil too.
+func (w *waiter) race(ctx context.Context, ready, other <-chan struct{}, lead chan<- struct{}) (outcome, error) {
 	var expired <-chan time.Time
 	if _, ok := ctx.Deadline(); !ok {
 		if w.timer == nil {
@@ -31,15 +38,28 @@ func (w *waiter) await(ctx context.Context, ready <-chan struct{}) error {
 	}
 	select {
 	case <-ready:
-		return nil
+		return isReady, nil
+	case <-other:
+		return isOther, nil
+	case lead <- struct{}{}:
+		return leads, nil
 	case <-w.life.Done():
-		return context.Cause(w.life)
+		return 0, context.Cause(w.life)
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return 0, context.Cause(ctx)
 	case <-expired:
-		return context.DeadlineExceeded
+		return 0, context.DeadlineExceeded
 	}
 }
+
+// outcome says which of the things that race waits for came first.
+type outcome int
+
+const (
+	isReady outcome = 1 + iota
+	isOther
+	leads
+)
 
 // explain turns the error of a wait into one that says what was waited for.
 func explain(err error, op string, rank, peer int, tag Tag, since time.Time) error {

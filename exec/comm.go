@@ -43,3 +43,10 @@ type Comm interface {
 	// micro-batch.
 	Recv(ctx context.Context, stage, edge int, mb MicroBatch, name string, x []float32) error
 }
+
+// Sharer is a [Comm] with memory that ranks share: its collectives move no copies
+// of what lies there.
+type Sharer interface {
+	// Share returns n zeroed elements, or nil where ranks share no memory.
+	Share(n int) []float32
+}

@@ -41,7 +41,7 @@ func TestCompileErrors(t *testing.T) {
 			b.Logits(b.Apply("odd", unknown{}, x, x))
 			m, err := b.Model()
 			return graph.Whole(m), err
-		}, exec.Options{}, "exec: compiling layer 0 odd: unknown: no kernel on the CPU: there are activation, "},
+		}, exec.Options{}, "exec: compiling layer 0 odd: unknown: no kernel on the CPU for operations of kind unknown: let exec_test.unknown implement cpu.Lowerer"},
 		{"stray leaf", func() (*graph.Stage, error) {
 			b := graph.NewBuilder(tensor.Float32)
 			b.Layer("all", "all", "")

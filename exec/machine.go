@@ -14,7 +14,8 @@ type Machine struct {
 	program *Program
 	comm    Comm
 	arena   []float32
-	weights [][]float32 // the parameters, as in the stage
+	shared  [regions][]float32 // in place of the arena's, of regions that collectives read and write
+	weights [][]float32        // the parameters, as in the stage
 
 	prologue, forward, backward, epilogue []instruction
 
@@ -87,6 +88,7 @@ func newMachine(p *Program, c Comm, owner *Machine) (*Machine, error) {
 		}
 	}
 	m.arena = p.backend.Alloc(p.layout.all)
+	m.share()
 	if owner != nil {
 		m.owner = owner.owner
 	} else {
@@ -100,6 +102,29 @@ func newMachine(p *Program, c Comm, owner *Machine) (*Machine, error) {
 		m.queue = newQueue(m, p.exchanges+2*len(p.buckets))
 	}
 	return m, nil
+}
+
+// share has gradients and staging memory in what ranks share, if they do. The
+// arena's parts of these regions are never touched, and so take no memory.
+func (m *Machine) share() {
+	s, ok := m.comm.(Sharer)
+	if !ok || !m.program.opts.Train {
+		return
+	}
+	for _, r := range []region{regionGrads, regionStaging} {
+		if n := m.program.layout.size[r]; n > 0 {
+			m.shared[r] = s.Share(n)
+		}
+	}
+}
+
+// Shared is how many elements of the machine's memory it shares with other ranks.
+func (m *Machine) Shared() int {
+	n := 0
+	for _, x := range m.shared {
+		n += len(x)
+	}
+	return n
 }
 
 // lend finds p's parameters among the machine's.
@@ -159,6 +184,9 @@ func (m *Machine) resolve() {
 
 // region is a region's memory, in regionSlots that of one slot.
 func (m *Machine) region(r region, slot int) []float32 {
+	if x := m.shared[r]; x != nil {
+		return x
+	}
 	l := &m.program.layout
 	from := l.base[r]
 	if r == regionSlots {
@@ -270,5 +298,5 @@ func (m *Machine) Close() {
 		m.queue = nil
 	}
 	m.program.backend.Free(m.arena)
-	m.arena = nil
+	m.arena, m.shared = nil, [regions][]float32{}
 }

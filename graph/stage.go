@@ -67,7 +67,7 @@ func Whole(m *Model) *Stage {
 
 // Differentiate adds the backward graph: the gradients of loss and of all that
 // is sent, with respect to the parameters and all that was received. It may be
-// called once.
+// called once. A *[GradientError] says which operation has no gradient.
 func (s *Stage) Differentiate() error {
 	outs := append([]*G.Node{}, s.Sends...)
 	if s.Loss != nil {
@@ -81,6 +81,9 @@ func (s *Stage) Differentiate() error {
 		wrt = append(wrt, p.Node)
 	}
 	wrt = append(wrt, s.Tokens...)
+	if err := checkDifferentiable(outs, wrt); err != nil {
+		return err
+	}
 	seeds, err := s.seeds(outs)
 	if err != nil {
 		return err

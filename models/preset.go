@@ -8,9 +8,12 @@ import (
 
 // presets are the sizes of published models, smallest first within a family:
 // those of minGPT (with GPT-2's vocabulary and tied head), Radford et al.:
-// Language Models are Unsupervised Multitask Learners (2019), Devlin et al.:
-// BERT (2018), Turc et al.: Well-Read Students Learn Better (2019) for
-// bert-tiny, and Miao et al.: Galvatron (2022) for bert-huge.
+// Language Models are Unsupervised Multitask Learners (2019), Brown et al.:
+// Language Models are Few-Shot Learners (2020) for gpt3 (with 5,120 for the
+// 5,140 that its table has by mistake: 40 heads of 128), Narayanan et al.:
+// Efficient Large-Scale Language Model Training on GPU Clusters (2021) for
+// gpt-39b, Devlin et al.: BERT (2018), Turc et al.: Well-Read Students Learn
+// Better (2019) for bert-tiny, and Miao et al.: Galvatron (2022) for bert-huge.
 var presets = []struct {
 	name   string
 	config func() Config
@@ -22,6 +25,11 @@ var presets = []struct {
 	{"gpt2-medium", gptOf(24, 16, 1024)},
 	{"gpt2-large", gptOf(36, 20, 1280)},
 	{"gpt2-xl", gptOf(48, 25, 1600)},
+	{"gpt3-2.7b", longOf(32, 32, 2560)},
+	{"gpt3-6.7b", longOf(32, 32, 4096)},
+	{"gpt3-13b", longOf(40, 40, 5120)},
+	{"gpt-39b", longOf(48, 64, 8192)},
+	{"gpt3-175b", longOf(96, 96, 12288)},
 	{"bert-tiny", bertOf(2, 2, 128)},
 	{"bert-base", bertOf(12, 12, 768)},
 	{"bert-large", bertOf(24, 16, 1024)},
@@ -38,6 +46,11 @@ func gptOf(layers, heads, width int) func() Config {
 		c.BosTokenID, c.EosTokenID = new(50256), new(50256)
 		return c
 	}
+}
+
+// longOf has 2,048 positions, as GPT-3.
+func longOf(layers, heads, width int) func() Config {
+	return func() Config { return gptOf(layers, heads, width)().resized(50257, 2048, layers) }
 }
 
 // bertOf has the vocabulary of 30,522 of bert-base-uncased, and 512 positions.

@@ -13,6 +13,9 @@ import (
 func TestPresets(t *testing.T) {
 	sizes := map[string]int{
 		"gpt2": 124_439_808, "gpt2-medium": 354_823_168, "gpt2-large": 774_030_080, "gpt2-xl": 1_557_611_200,
+		// As transformers counts GPT-2 of these sizes.
+		"gpt3-2.7b": 12*32*2560*2560 + 13*32*2560 + (50257+2048+2)*2560,
+		"gpt3-175b": 12*96*12288*12288 + 13*96*12288 + (50257+2048+2)*12288,
 		"bert-base": 109_514_298, "bert-large": 335_174_458,
 	}
 	for _, name := range models.Presets() {
@@ -52,7 +55,7 @@ func preset(t testing.TB, name string) models.Config {
 
 func TestUnknownPreset(t *testing.T) {
 	const list = `presets: gpt-nano, gpt-micro, gpt-mini, gpt2, gpt2-medium, gpt2-large, gpt2-xl, ` +
-		`bert-tiny, bert-base, bert-large, bert-huge-32, bert-huge-48`
+		`gpt3-2.7b, gpt3-6.7b, gpt3-13b, gpt-39b, gpt3-175b, bert-tiny, bert-base, bert-large, bert-huge-32, bert-huge-48`
 	for name, want := range map[string]string{
 		"gpt2-lrage": `models: no model is named "gpt2-lrage"; did you mean "gpt2-large"? ` + list,
 		"llama-7b":   `models: no model is named "llama-7b"; ` + list,

@@ -87,17 +87,19 @@ func TestRulesCoverAllOperations(t *testing.T) {
 // of the operation on whole operands.
 func TestRulesKeepTheMathematics(t *testing.T) {
 	for _, c := range ruleCases {
-		t.Run(c.name, func(t *testing.T) {
-			rapid.Check(t, func(t *rapid.T) {
-				n := rapid.IntRange(2, 3).Draw(t, "ranks")
-				at := make([]Placement, len(c.in))
-				for i, typ := range c.in {
-					at[i] = c.drawPlacement(t, i, typ)
-				}
-				c.check(t, n, at)
-			})
-		})
+		t.Run(c.name, func(t *testing.T) { c.test(t) })
 	}
+}
+
+func (c ruleCase) test(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(2, 3).Draw(t, "ranks")
+		at := make([]Placement, len(c.in))
+		for i, typ := range c.in {
+			at[i] = c.drawPlacement(t, i, typ)
+		}
+		c.check(t, n, at)
+	})
 }
 
 // drawPlacement draws any placement that the operand can have.

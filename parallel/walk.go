@@ -153,9 +153,9 @@ func (w *walker) splitsBias(s graph.Spec, in []*value) bool {
 // place asks the operation's rule, axis by axis, for the layout that each
 // operand needs, that of the result, and what runs on the ranks.
 func (w *walker) place(s graph.Spec, tag graph.Tag, in []*value) (needs []Layout, out Layout, local graph.Spec, err error) {
-	rule, ok := rules[s.Kind()]
-	if !ok {
-		return nil, nil, nil, fmt.Errorf("no placement rule for operations of kind %s", s.Kind())
+	rule, err := ruleOf(s)
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	needs = make([]Layout, len(in))
 	for i := range needs {
@@ -166,6 +166,9 @@ func (w *walker) place(s graph.Spec, tag graph.Tag, in []*value) (needs []Layout
 	for a := range w.axes {
 		t, ok := w.tables[a][tag.Layer].(RingTable)
 		sig := rule(operands{s, types(in), onAxis(in, a), ok && t.RingAttention()})
+		if err := sig.check(len(in)); err != nil {
+			return nil, nil, nil, fmt.Errorf("the placement rule of %s is wrong on axis %s: %w", s.Kind(), w.axes[a].Name, err)
+		}
 		if sig.ring {
 			ring = append(ring, a)
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/exec"
 )
 
@@ -43,8 +44,11 @@ type Config struct {
 	DisablePass []exec.Pass `yaml:"disable-pass,omitempty" group:"Parallelism" placeholder:"PASS" help:"Passes of the compiler to leave out, of ${passes}. None changes a result's bits."`
 	EnablePass  []exec.Pass `yaml:"enable-pass,omitempty" group:"Parallelism" placeholder:"PASS" help:"Passes to do besides the usual ones, which are all but recompute: that saves memory and takes a little time."`
 	Device      string      `yaml:"device" default:"auto" enum:"auto,cpu,gpu" group:"Parallelism" help:"Device: ${enum}."`
-	Collectives string      `yaml:"collectives" default:"auto" enum:"auto,nats,tcp,shm,nccl" group:"Parallelism" help:"What moves tensors between workers: ${enum}."`
+	Collectives string      `yaml:"collectives" default:"auto" enum:"auto,nats,tcp,shm,nccl" group:"Parallelism" help:"What carries tensors between workers, their data plane: ${enum}. auto takes for each two of them the first that works: shm, memory that workers of one host share; tcp, a connection of their own, encrypted between hosts; nats, the server that carries all else. All give the same bits."`
 	NATS        string      `yaml:"nats,omitempty" env:"GALVANI_NATS" group:"Parallelism" placeholder:"URL" help:"External NATS server, as nats://host:4222. Default: embedded. A user and password, as nats://me:secret@host:4222, belong in the environment: others on this machine can read arguments. What a run writes has neither."`
+
+	SnapshotEvery int `yaml:"snapshot-every,omitempty" group:"Failure" placeholder:"STEPS" help:"Steps between snapshots of parameters and moments, which the coordinator keeps in memory: no more steps are lost when workers are. Two snapshots of 12 bytes a parameter are kept. Default: none."`
+	MaxRestarts   int `yaml:"max-restarts" default:"3" group:"Failure" help:"How often in the run new workers go on, from the newest snapshot or checkpoint, after workers were lost or cut off. 0 ends the run at the first failure. Errors that would come again end it anyway."`
 
 	Out       string `yaml:"out,omitempty" group:"Output" placeholder:"DIR" help:"Where checkpoints, metrics and the effective configuration go. Default: runs/MODEL-TIME."`
 	SaveEvery int    `yaml:"save-every,omitempty" group:"Output" placeholder:"STEPS" help:"Steps between checkpoints. Default: one, at the end."`
@@ -96,6 +100,8 @@ func (c *Config) Validate() error {
 	check(c.Dropout >= 0 && c.Dropout < 1, "--dropout %g: must be in [0, 1)", c.Dropout)
 	check(c.Workers >= 0, "--workers %d: must be at least 1", c.Workers)
 	check(c.Vocab >= 300, "--vocab %d: must be at least 300: 256 bytes and the special tokens", c.Vocab)
+	check(c.SnapshotEvery >= 0, "--snapshot-every %d: must not be negative", c.SnapshotEvery)
+	check(c.MaxRestarts >= 0, "--max-restarts %d: must not be negative", c.MaxRestarts)
 	check(c.SaveEvery >= 0, "--save-every %d: must not be negative", c.SaveEvery)
 	check(c.EvalEvery >= 0, "--eval-every %d: must not be negative", c.EvalEvery)
 	check(c.RecordStep >= 0 && c.RecordStep <= max(c.Steps, 0), "--record-step %d: must be one of the run's %d steps, from 1", c.RecordStep, c.Steps)
@@ -108,6 +114,7 @@ func (c *Config) Validate() error {
 	err = exec.CheckPasses(slices.Concat(c.DisablePass, c.EnablePass)...)
 	check(err == nil, "--disable-pass, --enable-pass: %v", err)
 	check(c.Device != "gpu", "--device gpu: this build has no GPU back end; use --device cpu")
-	check(c.Collectives == "auto" || c.Collectives == "nats", "--collectives %s: no such plugin is installed; use nats", c.Collectives)
+	_, err = comm.ParsePlane(c.Collectives)
+	check(err == nil, "--collectives %s: this build has no such data plane; use auto, shm, tcp or nats", c.Collectives)
 	return errors.Join(errs...)
 }

@@ -2,9 +2,11 @@ package train
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/models"
@@ -20,41 +22,85 @@ type job struct {
 	planned  []program.Planned // of each stage
 	version  string
 
-	metrics *metricsFile
-	steps   map[int][]stepReport  // of steps that not all workers have reported
-	saves   map[int][]savedReport // of checkpoints that not all workers have saved
-	seconds []float64             // of each step
-	last    *Metrics              // held back for the validation loss of its step
-	result  Result
+	name    comm.Job  // the epoch that is under way
+	first   origin    // of the run
+	begun   bool      // workers have been at work
+	noticed time.Time // when the last epoch failed
+
+	snapshots *snapshots // nil without --snapshot-every
+
+	metrics    *metricsFile
+	steps      map[int][]stepReport  // of steps that not all workers have reported
+	saves      map[int][]savedReport // of checkpoints that not all workers have saved
+	seconds    []float64             // of each step
+	stragglers *stragglers
+	last       *Metrics // held back for the validation loss of its step
+	result     Result
 }
 
-// run starts the workers and follows them to the end.
+// run trains in as many epochs as it takes: it starts the workers, follows them
+// to the end, and where they fail starts others, see [job.restart].
 func (j *job) run(ctx context.Context) (_ *Result, err error) {
-	j.steps, j.saves = map[int][]stepReport{}, map[int][]savedReport{}
 	j.result.Out, j.result.Memory = j.spec.Out, newMemory(j.planned)
+	j.name, j.first = comm.NewJob(), origin{step: j.spec.Start, weights: j.spec.Weights, moments: j.spec.Moments, what: "the start"}
+	if j.spec.Config.SnapshotEvery > 0 {
+		if j.snapshots, err = newSnapshots(j.spec.Config.Workers); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, j.snapshots.close()) }()
+		j.spec.Snapshots = j.snapshots.paths()
+	}
+	for {
+		err := j.epoch(ctx)
+		if err == nil {
+			return &j.result, nil
+		}
+		done, err := j.restart(ctx, err)
+		if err != nil {
+			return nil, err
+		}
+		if done {
+			return &j.result, nil
+		}
+	}
+}
+
+// epoch is one life of the workers. Where it fails, it has ended them all.
+func (j *job) epoch(ctx context.Context) (err error) {
+	j.stragglers = newStragglers(j.spec.Config.Workers, j.spec.Plan.PP)
+	j.steps, j.saves = map[int][]stepReport{}, map[int][]savedReport{}
 	path := j.spec.Config.Metrics
 	if path == "" {
 		path = filepath.Join(j.spec.Out, metricsName)
 	}
 	if j.metrics, err = openMetrics(path, j.spec.Start); err != nil {
-		return nil, fmt.Errorf("--metrics: %w", err)
+		return fmt.Errorf("--metrics: %w", err)
 	}
 	defer func() { err = errors.Join(err, j.metrics.close()) }()
+	defer func() {
+		if err != nil { // a step held back is of no less worth for what came after
+			err = errors.Join(err, j.flushMetrics())
+		}
+	}()
 	workers, err := launch.Start(ctx, j.launch(), j.spec)
 	if err != nil {
-		return nil, err
+		j.noticed = time.Now()
+		return err
 	}
+	j.begun = true
 	defer workers.Close()
-	if err := workers.Follow(ctx, j.handle, func() error { return j.interrupted(ctx, workers) }); err != nil {
-		return nil, err
+	err = workers.Follow(ctx, j.handle, func() error { return j.interrupted(ctx, workers) })
+	if err != nil {
+		j.noticed = workers.Noticed()
+		return err
 	}
-	return &j.result, j.flushMetrics()
+	return j.flushMetrics()
 }
 
 // launch says what job the workers are started for.
 func (j *job) launch() launch.Options {
 	return launch.Options{
-		Kind: jobKind, NATS: j.spec.Config.NATS, Workers: j.spec.Config.Workers, Version: j.version,
+		Kind: jobKind, NATS: j.spec.Config.NATS, Workers: j.spec.Config.Workers, Version: j.version, Job: j.name,
 		Advice: "use a smaller --micro-batch",
 	}
 }
@@ -73,11 +119,22 @@ func (j *job) interrupted(ctx context.Context, workers *launch.Job) error {
 // handle takes in one event, and tells whether it is the worker's last.
 func (j *job) handle(e comm.Event) (last bool, err error) {
 	switch e.Kind {
+	case eventRoutes:
+		var r routesReport
+		if err := json.Unmarshal(e.Data, &r); err != nil {
+			return false, err
+		}
+		j.progress.fact("data plane", "%s", r.Text)
+		for _, note := range r.Notes {
+			j.progress.fact("", "%s", note)
+		}
+		return false, nil
 	case eventStep:
 		var r stepReport
 		if err := decodeReport(e.Data, j.spec.Config.Steps, &r); err != nil {
 			return false, err
 		}
+		r.Rank = e.Rank
 		j.result.Memory.measured(e.Rank*j.spec.Plan.PP/j.spec.Config.Workers, r.PeakBytes)
 		return false, j.stepped(r)
 	case eventVal:
@@ -92,6 +149,8 @@ func (j *job) handle(e comm.Event) (last bool, err error) {
 			return false, err
 		}
 		return false, j.saved(r)
+	case eventSnapshot:
+		return false, nil
 	case eventDone:
 		return true, nil
 	}
@@ -125,11 +184,24 @@ func (j *job) stepped(r stepReport) error {
 	j.seconds = append(j.seconds, m.Seconds)
 	j.result.Step, j.result.Loss, j.result.Tokens = m.Step, m.Loss, m.Tokens
 	j.progress.step(m)
+	j.restarted(m.Step)
+	j.compare(all)
 	if m.Step == j.spec.Config.RecordStep {
 		j.progress.fact("recorded", "step %d of worker %d; check it with: galvani replay %s", m.Step, j.spec.Config.RecordRank,
 			recordPath(j.spec.Out, m.Step, j.spec.Config.RecordRank))
 	}
 	return nil
+}
+
+// compare names workers that are persistently slower than others.
+func (j *job) compare(all []stepReport) {
+	seconds := make([]float64, len(all))
+	for _, r := range all {
+		seconds[r.Rank] = r.computed()
+	}
+	for _, line := range j.stragglers.add(seconds) {
+		j.progress.fact("straggler", "%s", line)
+	}
 }
 
 // evaluated adds a validation loss to its step. Every worker reports the same.

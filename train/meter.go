@@ -14,6 +14,12 @@ type metered struct {
 	sent atomic.Int64 // bytes of tensors and messages, without headers
 }
 
+// Unwrap returns the transport that sends.
+func (t *metered) Unwrap() comm.Transport { return t.Transport }
+
+// Count counts what a collective moved without sending it.
+func (t *metered) Count(bytes int) { t.sent.Add(int64(bytes)) }
+
 // Send counts x and sends it.
 func (t *metered) Send(ctx context.Context, dst int, tag comm.Tag, x []float32) error {
 	t.sent.Add(int64(4 * len(x)))
@@ -55,6 +61,11 @@ type exchanged struct {
 	// the way of what is received.
 	WaitSeconds float64
 	SentBytes   int64
+}
+
+// computed is the time of a step that a worker spent on its own.
+func (r stepReport) computed() float64 {
+	return r.Seconds - r.CommunicationSeconds - r.WaitSeconds
 }
 
 // split divides what a worker waited. Without stages, the sums at the end of a

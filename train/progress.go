@@ -60,6 +60,9 @@ func (p *progress) step(m Metrics) {
 	}
 }
 
+// again has the time left judged anew: other workers go on.
+func (p *progress) again() { p.start = time.Time{} }
+
 // left estimates the time to the last step.
 func (p *progress) left(step int) time.Duration {
 	if step <= p.from {

@@ -25,7 +25,8 @@ type rank struct {
 	feeder  *feeder
 	peak    int64
 
-	recorder *recorder // nil where this rank records no step
+	whole    []*graph.Param // of the model; nil until a snapshot needs them
+	recorder *recorder      // nil where this rank records no step
 }
 
 // newRank allocates the memory of a compiled part and fills its parameters.
@@ -59,6 +60,9 @@ func (r *rank) close() {
 
 // fillParams draws or loads the parameters, and loads the moments.
 func (r *rank) fillParams() error {
+	if r.spec.FromSnapshot != "" {
+		return r.loadSnapshot(r.spec.FromSnapshot)
+	}
 	if r.spec.Weights == "" {
 		for _, p := range r.machine.Params() {
 			if err := models.InitShard(p.Shard, r.spec.Config.Seed, p.Value); err != nil {
@@ -98,29 +102,16 @@ func (r *rank) step(ctx context.Context, step int) (exec.Stats, error) {
 // take runs the schedule and the update of a step, counted from 0. feed writes
 // the inputs of a micro-batch to its slot.
 func (r *rank) take(ctx context.Context, step int, feed func(exec.MicroBatch) error) (exec.Stats, error) {
-	first := true
-	for i, a := range r.part.Schedule {
-		mb := exec.MicroBatch{Slot: a.Slot, Step: step, Index: a.Micro, Last: i == len(r.part.Schedule)-1}
-		var err error
-		if a.Pass == graph.Forward {
-			if err = feed(mb); err == nil {
-				err = r.machine.Forward(ctx, mb)
-			}
-		} else {
-			err = r.machine.Backward(ctx, mb, first)
-			first = false
-		}
-		if err != nil {
-			return exec.Stats{}, err
-		}
-		r.peak = max(r.peak, residentBytes())
+	watch := func() { r.peak = max(r.peak, residentBytes()+4*int64(r.machine.Shared())) }
+	if err := program.RunPasses(ctx, r.part, r.machine, step, feed, watch); err != nil {
+		return exec.Stats{}, err
 	}
 	c := r.spec.Config
 	stats, err := r.machine.Update(ctx, exec.AdamW{
 		LR: c.learningRate(step), Beta1: c.Betas[0], Beta2: c.Betas[1], Eps: c.Eps,
 		WeightDecay: c.WeightDecay, Clip: c.Clip, Step: step + 1,
 	})
-	r.peak = max(r.peak, residentBytes())
+	watch()
 	return stats, err
 }
 

@@ -123,7 +123,7 @@ func runRing(t *testing.T, bert bool, plan *parallel.Plan, tables map[string]par
 	if err != nil {
 		return nil, err
 	}
-	w, err := newWorld(transport, part)
+	w, err := program.NewComm(transport, part)
 	if err != nil {
 		return nil, err
 	}

@@ -39,6 +39,8 @@ type Result struct {
 	// Predicted is what the planner said, where it chose the plan.
 	Predicted *Predicted `json:"predicted,omitempty"`
 	Sample    string     `json:"sample,omitempty"`
+	// Restarts are the recoveries from failures, in order.
+	Restarts []Restart `json:"restarts,omitempty"`
 }
 
 // Predicted is what a plan was predicted to take, and took.
@@ -229,6 +231,9 @@ func (s *setup) introduce(p *progress, spec *Spec, planned []program.Planned) {
 		for stage, m := range planned {
 			p.fact("", "stage %d: %v", stage, m)
 		}
+	}
+	if n := spec.Config.SnapshotEvery; n > 0 {
+		p.fact("snapshots", "every %d steps, in %v of the coordinator's memory", n, snapshotBytes(s.model))
 	}
 	for _, reason := range s.reasons {
 		p.fact("", "%s", reason)

@@ -27,6 +27,9 @@ type Spec struct {
 	Threads int    // of this worker
 	Version string // of Galvani
 	Trial   bool   // neither evaluate nor save
+
+	Snapshots    SnapshotFiles // where to write snapshots, if the configuration asks for any
+	FromSnapshot string        // path of the snapshot to begin with, before Weights; empty for none
 }
 
 // decodeSpec reads the spec of a job for so many workers.
@@ -72,14 +75,23 @@ func (s *Spec) validate() error {
 
 // Kinds of events that workers report.
 const (
-	eventStep  = "step"
-	eventVal   = "val"
-	eventSaved = "saved"
-	eventDone  = "done"
+	eventRoutes = "routes"
+	eventStep   = "step"
+	eventVal    = "val"
+	eventSaved  = "saved"
+	eventDone   = "done"
+
+	eventSnapshot = "snapshot" // only to be acknowledged
 )
 
 // commandStop asks the workers to save and end after the current step.
 const commandStop = "stop"
+
+// routesReport says which data planes join the workers.
+type routesReport struct {
+	Text  string
+	Notes []string // why not better ones
+}
 
 // stepReport is one worker's view of a step. Loss and norm are the whole job's.
 type stepReport struct {
@@ -89,6 +101,7 @@ type stepReport struct {
 	LR        float64
 	Seconds   float64
 	PeakBytes int64
+	Rank      int `json:"-"` // the event tells
 	exchanged
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/galvani-ml/galvani/exec/cpu"
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/parallel"
+	"github.com/galvani-ml/galvani/train/program"
 )
 
 // This file is the whole system at its smallest: a model is built, cut by a
@@ -136,15 +137,15 @@ func trainRank(t testing.TB, spec *Spec, number int, transport comm.Transport, c
 		return o, err
 	}
 	defer backend.Close()
-	part, program, err := compileRank(spec, number, backend)
+	part, compiled, err := compileRank(spec, number, backend)
 	if err != nil {
 		return o, err
 	}
-	w, err := newWorld(transport, part)
+	w, err := program.NewComm(transport, part)
 	if err != nil {
 		return o, err
 	}
-	r, err := newRank(t.Context(), spec, number, part, program, w)
+	r, err := newRank(t.Context(), spec, number, part, compiled, w)
 	if err != nil {
 		return o, err
 	}

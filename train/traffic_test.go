@@ -13,6 +13,7 @@ import (
 	"github.com/galvani-ml/galvani/exec/cpu"
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/parallel"
+	"github.com/galvani-ml/galvani/train/program"
 )
 
 // This file counts what the ranks send in a step and compares it with closed
@@ -90,15 +91,15 @@ func rankTraffic(t *testing.T, spec *Spec, number int, c *tally) (traffic, error
 		return nil, err
 	}
 	defer backend.Close()
-	part, program, err := compileRank(spec, number, backend)
+	part, compiled, err := compileRank(spec, number, backend)
 	if err != nil {
 		return nil, err
 	}
-	w, err := newWorld(c, part)
+	w, err := program.NewComm(c, part)
 	if err != nil {
 		return nil, err
 	}
-	r, err := newRank(t.Context(), spec, number, part, program, w)
+	r, err := newRank(t.Context(), spec, number, part, compiled, w)
 	if err != nil {
 		return nil, err
 	}

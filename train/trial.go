@@ -59,6 +59,12 @@ func (t *Trial) Workers() int { return t.setup.config.Workers }
 // Threads is the number of threads of each worker.
 func (t *Trial) Threads() int { return t.spec.Threads }
 
+// Planned is the memory that the largest worker is planned to take, in bytes.
+func (t *Trial) Planned() int64 {
+	most := largest(t.planned)
+	return most.Total()
+}
+
 // Run trains from the first step to the last, and returns what each reported. It
 // may run again. When ctx ends it stops at once.
 func (t *Trial) Run(ctx context.Context) (_ []Metrics, err error) {

@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/galvani-ml/galvani/exec/cpu"
 	"github.com/galvani-ml/galvani/train/launch"
 	"github.com/galvani-ml/galvani/train/profile"
+	"github.com/galvani-ml/galvani/train/program"
 )
 
 // exchangeTimeout bounds each wait for another rank. A rank that dies or hangs
@@ -32,7 +34,7 @@ func Work(ctx context.Context, in io.Reader) error {
 }
 
 // serve does a member's part of the job.
-func serve(ctx context.Context, member *comm.Member, text []byte) error {
+func serve(ctx context.Context, member *comm.Member, text []byte) (err error) {
 	spec, err := decodeSpec(text, member.Size())
 	if err != nil {
 		return err
@@ -42,28 +44,49 @@ func serve(ctx context.Context, member *comm.Member, text []byte) error {
 		return err
 	}
 	defer backend.Close()
-	part, program, err := compileRank(spec, member.Rank(), backend)
+	part, compiled, err := compileRank(spec, member.Rank(), backend)
 	if err != nil {
 		return err
 	}
-	limitHeap(program, part)
-	wire, err := member.Transport(ctx, comm.TransportOptions{Timeout: exchangeTimeout})
+	limitHeap(compiled, part)
+	wire, routes, err := member.Transport(ctx, comm.TransportOptions{Plane: comm.Plane(spec.Config.Collectives), Timeout: exchangeTimeout})
 	if err != nil {
 		return err
 	}
 	defer wire.Close()
+	defer func() {
+		// Say why before the others find this worker gone.
+		if err != nil && ctx.Err() == nil {
+			err = errors.Join(err, member.Fail(context.Background(), err))
+		}
+	}()
+	if err := reportRoutes(member, routes); err != nil {
+		return err
+	}
 	transport := &metered{Transport: wire}
-	w, err := newWorld(transport, part)
+	w, err := program.NewComm(transport, part)
 	if err != nil {
 		return err
 	}
-	r, err := newRank(ctx, spec, member.Rank(), part, program, w)
+	r, err := newRank(ctx, spec, member.Rank(), part, compiled, w)
 	if err != nil {
 		return err
 	}
 	defer r.close()
 	m := &meter{machine: r.machine, transport: transport, pipeline: spec.Plan.PP > 1}
 	return (&loop{rank: r, member: member, meter: m}).run(ctx)
+}
+
+// reportRoutes has rank 0 say what carries tensors: all ranks know the same.
+func reportRoutes(m *comm.Member, r comm.Routes) error {
+	if m.Rank() != 0 || m.Size() == 1 {
+		return nil
+	}
+	text, err := json.Marshal(routesReport{Text: r.String(), Notes: r.Notes})
+	if err != nil {
+		return err
+	}
+	return m.Report(eventRoutes, text)
 }
 
 // loop takes the steps of a worker and reports them.
@@ -154,6 +177,12 @@ func (l *loop) after(ctx context.Context, step int, stop bool) error {
 		}
 		if err := l.report(eventVal, valReport{step, loss}); err != nil {
 			return err
+		}
+	}
+	if !end && c.SnapshotEvery > 0 && step%c.SnapshotEvery == 0 {
+		acknowledged := func() error { return l.finish(ctx, eventSnapshot, doneReport{step}) }
+		if err := l.snapshot(step, acknowledged); err != nil {
+			return fmt.Errorf("writing the snapshot of step %d: %w", step, err)
 		}
 	}
 	if !end && (c.SaveEvery == 0 || step%c.SaveEvery != 0) {

@@ -9,13 +9,16 @@ import (
 
 	"github.com/galvani-ml/galvani/bench"
 	"github.com/galvani-ml/galvani/exec"
+	"github.com/galvani-ml/galvani/train"
 )
 
 // benchCmd is `galvani bench`.
 type benchCmd struct {
 	Train    benchTrainCmd    `cmd:"" help:"Training steps, beside the same model on other frameworks: tokens/s, GFLOP/s, share of the peak, memory, allocation."`
 	CPU      benchCPUCmd      `cmd:"" name:"cpu" help:"Kernels at the sizes of GPT-2 124M beside the limits of this machine: GFLOP/s, GB/s, share of the peak."`
+	Comm     benchCommCmd     `cmd:"" name:"comm" help:"Collectives between processes of this machine over each data plane, beside Open MPI and Gloo: median times, GB/s, ratios."`
 	Generate benchGenerateCmd `cmd:"" help:"Text generation by GPT-2 124M, one sequence: tokens/s, share of what memory bandwidth allows."`
+	Predict  benchPredictCmd  `cmd:"" help:"What the planner predicts beside what training takes: every plan of a small space, priced, simulated and run; errors, and the regret of the plans chosen."`
 	Plan     benchPlanCmd     `cmd:"" help:"Search of recorded problems of Galvatron by its own formulas: cost beside its search engine's, memory, seconds of search."`
 }
 
@@ -30,6 +33,49 @@ type benchPlanCmd struct {
 // Run searches.
 func (c *benchPlanCmd) Run(ctx context.Context, s *streams) error {
 	return bench.Plan(ctx, bench.PlanOptions{Cases: c.Cases, Profiles: c.Profiles, Write: c.Write, JSON: c.JSON}, s.out)
+}
+
+// benchPredictCmd is `galvani bench predict`.
+type benchPredictCmd struct {
+	Workload []string `default:"all" enum:"${predictions}" placeholder:"NAME" help:"What to train: ${predictions}. Repeatable. Default: all."`
+	Workers  []int    `default:"2,4" placeholder:"N,N" help:"Numbers of worker processes. Default: ${default}."`
+	Plans    int      `default:"40" help:"Plans of a workload at most, beside those that the planner chooses: of more, some are drawn, the same each time."`
+	Rounds   int      `default:"3" help:"Turns that each plan takes, and in which this machine is measured; plans that are nearly the best, and those chosen, take as many again."`
+	Steps    int      `default:"3" help:"Steps a turn."`
+	LinkRate []string `placeholder:"RATE,RATE" help:"Compare within networks of these rates instead, as 1Gbps,10Gbps: namespaces with a loopback that tc limits, measured each by itself. Needs root, ip and tc; where these lack, it is skipped."`
+	JSON     bool     `help:"Print one JSON object a line."`
+}
+
+// Run compares.
+func (c *benchPredictCmd) Run(ctx context.Context, s *streams) error {
+	return bench.Predict(ctx, bench.PredictOptions{
+		Workloads: c.Workload, Workers: c.Workers, Plans: c.Plans, Rounds: c.Rounds, Steps: c.Steps, LinkRates: c.LinkRate,
+		JSON: c.JSON, Log: s.errs, Version: version(),
+	}, s.out)
+}
+
+// benchCommCmd is `galvani bench comm`.
+type benchCommCmd struct {
+	Op     []string      `enum:"${collectives}" default:"${collectives}" placeholder:"NAME" help:"What to measure: ${collectives}. Repeatable. Default: all."`
+	Plane  []string      `enum:"${planes}" default:"${planes}" placeholder:"NAME" help:"Over which data planes: ${planes}. Repeatable. Default: all."`
+	Ranks  []int         `default:"2,4" placeholder:"N" help:"Numbers of ranks, each a process. Default: ${default}."`
+	Bytes  []train.Size  `placeholder:"SIZE" help:"Sizes of the whole tensor, as 64KiB. Default: 1 KiB to 256 MiB by factors of 4."`
+	Peers  bool          `help:"Measure Open MPI and Gloo in turns, where they are installed: Debian's openmpi-bin and python3-torch, and a python3."`
+	Rounds int           `default:"3" help:"Turns that each side takes."`
+	Turn   time.Duration `default:"150ms" help:"How long a turn takes, about."`
+	SVG    string        `name:"svg" placeholder:"FILE" help:"Write a chart too."`
+	JSON   bool          `help:"Print one JSON object a line."`
+}
+
+// Run measures.
+func (c *benchCommCmd) Run(ctx context.Context, s *streams) error {
+	o := bench.CommOptions{
+		Ops: c.Op, Planes: c.Plane, Ranks: c.Ranks, Peers: c.Peers, Rounds: c.Rounds, Turn: c.Turn, SVG: c.SVG, JSON: c.JSON, Log: s.errs,
+	}
+	for _, n := range c.Bytes {
+		o.Bytes = append(o.Bytes, int(n))
+	}
+	return bench.Comm(ctx, o, s.out)
 }
 
 // benchGenerateCmd is `galvani bench generate`.

@@ -129,6 +129,9 @@ func endless(t *testing.T, workers int, more ...string) (p *program, dir string)
 	}
 	args := append([]string{"train", "--model", "gpt-nano", "--data", "text.txt", "--vocab", "300", "--steps", "1000000",
 		"--batch", "4", "--seq", "16", "--workers", strconv.Itoa(workers), "--out", "run"}, more...)
+	if !slices.Contains(more, "--plan") {
+		args = append(args, "--plan", "dp=2") // --plan auto would measure this machine first
+	}
 	p = start(t, dir, args...)
 	until(t, "the third step", func() bool {
 		text, _ := os.ReadFile(filepath.Join(dir, "run", "metrics.jsonl"))
@@ -155,7 +158,7 @@ func (p *program) failsWithin(t *testing.T, limit time.Duration, workers []int, 
 func TestKilledWorkerEndsTheJob(t *testing.T) {
 	for _, plan := range []string{"dp=2", "pp=2 micro=2"} {
 		t.Run(plan, func(t *testing.T) {
-			p, _ := endless(t, 2, "--plan", plan)
+			p, _ := endless(t, 2, "--max-restarts", "0", "--plan", plan)
 			workers := p.workers(t)
 			if len(workers) != 2 {
 				t.Fatalf("%d workers", len(workers))
@@ -167,7 +170,7 @@ func TestKilledWorkerEndsTheJob(t *testing.T) {
 }
 
 func TestSuspendedWorkerEndsTheJob(t *testing.T) {
-	p, _ := endless(t, 2)
+	p, _ := endless(t, 2, "--max-restarts", "0")
 	workers := p.workers(t)
 	syscall.Kill(workers[0], syscall.SIGSTOP)
 	p.failsWithin(t, 10*time.Second, workers, "galvani: worker 0: ", "no heartbeat for")
@@ -244,7 +247,7 @@ func TestKilledServerEndsTheJob(t *testing.T) {
 		t.Skip("builds nats-server")
 	}
 	server, url := natsServer(t)
-	p, _ := endless(t, 2, "--nats", url)
+	p, _ := endless(t, 2, "--max-restarts", "0", "--nats", url)
 	workers := p.workers(t)
 	server.Process.Kill()
 	p.failsWithin(t, 5*time.Second, workers, "NATS server "+url)

@@ -92,7 +92,9 @@ func newParser(c *cli, out, errs io.Writer) (*kong.Kong, error) {
 		kong.Resolvers(configResolver{}),
 		kong.Vars{
 			"version": version(), "presets": strings.Join(models.Presets(), ", "), "workloads": strings.Join(bench.Workloads(), ", "),
-			"passes": exec.PassNames(), "clusters": strings.Join(cluster.Presets(), ", "), "strategies": train.StrategyNames(),
+			"predictions": strings.Join(bench.PredictWorkloads(), ", "),
+			"passes":      exec.PassNames(), "clusters": strings.Join(cluster.Presets(), ", "), "strategies": train.StrategyNames(),
+			"collectives": strings.Join(bench.CommOps(), ","), "planes": strings.Join(bench.CommPlanes(), ","),
 		},
 	)
 }

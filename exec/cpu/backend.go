@@ -2,10 +2,6 @@ package cpu
 
 import (
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
-	"sync"
 
 	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/exec/cpu/kernel"
@@ -15,7 +11,10 @@ import (
 // Backend computes on the processor. It runs one kernel at a time: machines
 // that share a Backend take turns.
 type Backend struct {
-	pool *kernel.Pool
+	pool  *kernel.Pool
+	table map[string]LowerFunc // by kind; replaced, not changed, by Register
+	// unchained are the kinds that are not links of a chain any more.
+	unchained map[string]bool
 }
 
 var _ exec.Backend = (*Backend)(nil)
@@ -27,7 +26,7 @@ func New(threads int) (*Backend, error) {
 	if err := kernel.StartError(); err != nil {
 		return nil, err
 	}
-	return &Backend{pool: kernel.NewPool(threads)}, nil
+	return &Backend{pool: kernel.NewPool(threads), table: table}, nil
 }
 
 // Close ends the threads. Memory that Alloc gave out stays valid.
@@ -57,97 +56,59 @@ func (b *Backend) AdamW(p exec.Param, a exec.AdamW, gradScale float64, decay boo
 	kernel.AdamW(b.pool, p.Value, p.M, p.V, p.Grad, args)
 }
 
-// Lower makes the kernel of an operation by the table.
+// Lower makes the kernel of an operation: by what was registered for its kind or
+// is there for it, or else by the operation itself, if it is a [Lowerer]. Its
+// errors are a *[KernelError], or say what of an operation no kernel computes.
 func (b *Backend) Lower(c exec.Call) (*exec.Kernel, error) {
-	lower := lookup(c.Spec.Kind())
-	if f, ok := c.Spec.(exec.Fused); ok && lower == nil {
-		return chain(b.pool, f, c)
+	if lower := b.table[c.Spec.Kind()]; lower != nil {
+		return lower(b.pool, c)
 	}
-	if lower == nil {
-		return nil, fmt.Errorf("no kernel on the CPU: there are %s; Register adds one", strings.Join(kinds(), ", "))
+	switch s := c.Spec.(type) {
+	case exec.Fused:
+		return b.chain(s, c)
+	case Lowerer:
+		return s.Lower(b.pool, c)
 	}
-	return lower(b.pool, c)
+	return nil, &KernelError{Kind: c.Spec.Kind(), Spec: c.Spec}
 }
 
-// LowerFunc makes the kernel of one operation. The kernel runs on the pool.
-type LowerFunc func(*kernel.Pool, exec.Call) (*exec.Kernel, error)
+// table has the kinds of operations that every back end has kernels for.
+var table = map[string]LowerFunc{
+	"activation":           lowering(activation),
+	"activation_grad":      lowering(activationGrad),
+	"add":                  lowering(add),
+	"add_bias":             lowering(addBias),
+	"add_position":         lowering(addPosition),
+	"assign":               lowering(assign),
+	"attention":            lowering(attention),
+	"attention_block":      lowering(attentionBlock),
+	"attention_block_grad": lowering(attentionBlockGrad),
+	"attention_grad":       lowering(attentionGrad),
+	"bias_grad":            lowering(biasGrad),
+	"cached_attention":     lowering(cachedAttention),
+	"cross_entropy":        lowering(crossEntropy),
+	"cross_entropy_grad":   lowering(crossEntropyGrad),
+	"dropout":              lowering(dropout),
+	"embedding":            lowering(embedding),
+	"embedding_grad":       lowering(embeddingGrad),
+	"join_kv":              lowering(joinKV),
+	"join_kv_grad":         lowering(joinKVGrad),
+	"layer_norm":           lowering(layerNorm),
+	"layer_norm_grad":      lowering(layerNormGrad),
+	"linear":               lowering(linear),
+	"linear_input_grad":    lowering(linearInputGrad),
+	"linear_weight_grad":   lowering(linearWeightGrad),
+	"log_sum_exp":          lowering(logSumExp),
+	"matmul":               lowering(matMul),
+	"position_grad":        lowering(positionGrad),
+	"rms_norm":             lowering(rmsNorm),
+	"rms_norm_grad":        lowering(rmsNormGrad),
+	"slice":                lowering(slice),
 
-var (
-	tableLock sync.RWMutex
-	table     = map[string]LowerFunc{
-		"activation":           lowering(activation),
-		"activation_grad":      lowering(activationGrad),
-		"add":                  lowering(add),
-		"add_bias":             lowering(addBias),
-		"add_position":         lowering(addPosition),
-		"assign":               lowering(assign),
-		"attention":            lowering(attention),
-		"attention_block":      lowering(attentionBlock),
-		"attention_block_grad": lowering(attentionBlockGrad),
-		"attention_grad":       lowering(attentionGrad),
-		"bias_grad":            lowering(biasGrad),
-		"cached_attention":     lowering(cachedAttention),
-		"cross_entropy":        lowering(crossEntropy),
-		"cross_entropy_grad":   lowering(crossEntropyGrad),
-		"dropout":              lowering(dropout),
-		"embedding":            lowering(embedding),
-		"embedding_grad":       lowering(embeddingGrad),
-		"join_kv":              lowering(joinKV),
-		"join_kv_grad":         lowering(joinKVGrad),
-		"layer_norm":           lowering(layerNorm),
-		"layer_norm_grad":      lowering(layerNormGrad),
-		"linear":               lowering(linear),
-		"linear_input_grad":    lowering(linearInputGrad),
-		"linear_weight_grad":   lowering(linearWeightGrad),
-		"log_sum_exp":          lowering(logSumExp),
-		"matmul":               lowering(matMul),
-		"position_grad":        lowering(positionGrad),
-		"rms_norm":             lowering(rmsNorm),
-		"rms_norm_grad":        lowering(rmsNormGrad),
-		"slice":                lowering(slice),
-
-		"linear+activation":                 lowering(fused),
-		"linear+add":                        lowering(fused),
-		"linear_input_grad+activation_grad": lowering(fused),
-		"linear_input_grad+add":             lowering(fused),
-	}
-)
-
-// chained are the kinds of operations that become links of a chain.
-var chained = map[string]bool{"activation": true, "activation_grad": true, "add": true, "dropout": true}
-
-func chains(kind string) bool {
-	tableLock.RLock()
-	defer tableLock.RUnlock()
-	return chained[kind]
-}
-
-// Register sets the lowering of a kind of operation, in place of an earlier
-// one. It is meant to be called while a program starts. Pairs and chains of
-// operations that the kind is one of are not fused any more, unless they are
-// registered after it.
-func Register(kind string, lower LowerFunc) {
-	tableLock.Lock()
-	defer tableLock.Unlock()
-	delete(chained, kind)
-	for other := range table {
-		if slices.Contains(strings.Split(other, "+"), kind) {
-			delete(table, other)
-		}
-	}
-	table[kind] = lower
-}
-
-func lookup(kind string) LowerFunc {
-	tableLock.RLock()
-	defer tableLock.RUnlock()
-	return table[kind]
-}
-
-func kinds() []string {
-	tableLock.RLock()
-	defer tableLock.RUnlock()
-	return slices.Sorted(maps.Keys(table))
+	"linear+activation":                 lowering(fused),
+	"linear+add":                        lowering(fused),
+	"linear_input_grad+activation_grad": lowering(fused),
+	"linear_input_grad+add":             lowering(fused),
 }
 
 // lowering makes a LowerFunc of one for a certain Spec.

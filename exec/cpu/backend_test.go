@@ -1,6 +1,7 @@
 package cpu_test
 
 import (
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -19,10 +20,11 @@ func (double) Kind() string { return "test_double" }
 func TestRegister(t *testing.T) {
 	b := backend(t, 1)
 	call := exec.Call{Spec: double{}, In: []graph.Type{f32(3)}, Out: []graph.Type{f32(3)}}
-	if _, err := b.Lower(call); err == nil || !strings.Contains(err.Error(), "no kernel on the CPU: there are activation, ") {
+	var missing *cpu.KernelError
+	if _, err := b.Lower(call); !errors.As(err, &missing) || missing.Kind != "test_double" || !strings.Contains(err.Error(), "let cpu_test.double implement cpu.Lowerer") {
 		t.Errorf("an unknown operation gives %v", err)
 	}
-	cpu.Register("test_double", func(p *kernel.Pool, _ exec.Call) (*exec.Kernel, error) {
+	b.Register("test_double", func(p *kernel.Pool, _ exec.Call) (*exec.Kernel, error) {
 		return &exec.Kernel{Run: func(a *exec.Args) error {
 			kernel.Scale(p, a.Out[0], a.In[0], 2)
 			return nil
@@ -35,6 +37,49 @@ func TestRegister(t *testing.T) {
 	y := make([]float32, 3)
 	if err := k.Run(&exec.Args{In: [][]float32{{1, 2, 3}}, Out: [][]float32{y}}); err != nil || y[2] != 6 {
 		t.Errorf("%v, error %v", y, err)
+	}
+	if _, err := backend(t, 1).Lower(call); err == nil {
+		t.Error("another back end has the kernel, too")
+	}
+}
+
+// halve is an operation from outside that brings its kernel.
+type halve struct{ double }
+
+func (halve) Kind() string { return "test_halve" }
+
+func (halve) Lower(p *kernel.Pool, _ exec.Call) (*exec.Kernel, error) {
+	return &exec.Kernel{Run: func(a *exec.Args) error {
+		kernel.Scale(p, a.Out[0], a.In[0], 0.5)
+		return nil
+	}}, nil
+}
+
+// TestLowerer shows that an operation's own kernel is used, unless another is
+// registered.
+func TestLowerer(t *testing.T) {
+	b := backend(t, 1)
+	call := exec.Call{Spec: halve{}, In: []graph.Type{f32(3)}, Out: []graph.Type{f32(3)}}
+	last := func() float32 {
+		k, err := b.Lower(call)
+		if err != nil {
+			t.Fatal(err)
+		}
+		y := make([]float32, 3)
+		if err := k.Run(&exec.Args{In: [][]float32{{1, 2, 3}}, Ints: [][]int32{nil}, Out: [][]float32{y}}); err != nil {
+			t.Fatal(err)
+		}
+		return y[2]
+	}
+	if y := last(); y != 1.5 {
+		t.Errorf("its own kernel gives %v", y)
+	}
+	b.Register("test_halve", func(_ *kernel.Pool, c exec.Call) (*exec.Kernel, error) {
+		c.Spec = graph.Activation{F: graph.SiLU}
+		return exec.Reference(c)
+	})
+	if y := last(); math.Abs(float64(y)-3/(1+math.Exp(-3))) > 1e-6 {
+		t.Errorf("what is registered gives %v", y)
 	}
 }
 

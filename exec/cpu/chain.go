@@ -76,9 +76,9 @@ func (l *link) bind(a *exec.Args) kernel.Link {
 
 // chain makes one kernel of elementwise operations, each of which reads the
 // result of the one before. Its result may overwrite what the first one reads.
-func chain(p *kernel.Pool, f exec.Fused, c exec.Call) (*exec.Kernel, error) {
+func (b *Backend) chain(f exec.Fused, c exec.Call) (*exec.Kernel, error) {
 	ms := members(f, len(c.In))
-	if len(ms) > kernel.MaxLinks || slices.ContainsFunc(ms, func(m member) bool { return !chains(m.spec.Kind()) }) {
+	if len(ms) > kernel.MaxLinks || slices.ContainsFunc(ms, func(m member) bool { return b.unchained[m.spec.Kind()] }) {
 		return nil, exec.ErrNotFused
 	}
 	links := make([]link, len(ms))
@@ -100,7 +100,7 @@ func chain(p *kernel.Pool, f exec.Fused, c exec.Call) (*exec.Kernel, error) {
 		if len(a.Out) > 1 {
 			bound[len(links)-2].Keep = a.Out[1]
 		}
-		kernel.Chain(p, a.Out[0], a.In[through], bound[:len(links)])
+		kernel.Chain(b.pool, a.Out[0], a.In[through], bound[:len(links)])
 		return nil
 	}}, nil
 }

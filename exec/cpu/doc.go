@@ -3,6 +3,7 @@
 //
 // A table maps each kind of operation to the function that lowers it. A
 // lowering works out sizes, strides and flags once and returns a kernel that
-// only looks up memory. [Register] adds kinds from outside.
+// only looks up memory. Operations from outside bring theirs, see [Lowerer];
+// [Backend.Register] replaces those of any kind.
 // Products have kernels for what follows them, too: see [exec.Fused].
 package cpu

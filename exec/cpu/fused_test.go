@@ -153,12 +153,12 @@ func TestNotFused(t *testing.T) {
 func TestRegisterPart(t *testing.T) {
 	b := backend(t, 1)
 	lower := func(*kernel.Pool, exec.Call) (*exec.Kernel, error) { return &exec.Kernel{FLOPs: 7}, nil }
-	cpu.Register("test_single+test_double", lower)
+	b.Register("test_single+test_double", lower)
 	call := exec.Call{Spec: exec.Fused{First: single{}, Then: double{}}}
 	if k, err := b.Lower(call); err != nil || k.FLOPs != 7 {
 		t.Errorf("%v, error %v", k, err)
 	}
-	cpu.Register("test_single", lower)
+	b.Register("test_single", lower)
 	if _, err := b.Lower(call); !errors.Is(err, exec.ErrNotFused) {
 		t.Errorf("error %v", err)
 	}

@@ -60,6 +60,15 @@ func OpenTensors(dir, base string) (_ *Tensors, err error) {
 	return t, t.addIndexed(dir, single+".index.json", ix)
 }
 
+// OpenTensorFile opens one safetensors file. Errors are of type *[FileError].
+func OpenTensorFile(path string) (*Tensors, error) {
+	t := &Tensors{entries: map[string]entry{}}
+	if err := t.add(path); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
+}
+
 // addIndexed opens the files of an index and checks that it tells the truth.
 func (t *Tensors) addIndexed(dir, path string, ix *index) error {
 	for _, name := range slices.Compact(slices.Sorted(maps.Values(ix.WeightMap))) {

@@ -38,14 +38,16 @@ func (b *jobBuilder) stage(stage int) simulate.Stage {
 	s := simulate.Stage{Host: stage * b.perStage / per, Ranks: min(b.perStage, per), States: b.Process}
 	first, last := e.Stages[stage].Layers[0], e.Stages[stage].Layers[1]
 	var update float64
+	stretch := b.stretch(b.perStage) // the simulator shares the processors itself
 	forward, backward := &passBuilder{jobBuilder: b, stage: stage}, &passBuilder{jobBuilder: b, stage: stage}
 	for l := first; l <= last; l++ {
 		x := e.Layers[l]
 		s.States += x.Memory.States
 		s.Layers = append(s.Layers, simulate.Layer{Activation: x.Memory.Activation, Peak: x.Memory.Peak})
-		update += x.Price.Update
-		forward.layer(l, graph.Forward, x.Price.Forward)
-		backward.layer(first+last-l, graph.Backward, e.Layers[first+last-l].Price.Backward+e.Layers[first+last-l].Price.Again)
+		update += x.Price.Update / stretch
+		forward.layer(l, graph.Forward, x.Price.Forward/stretch)
+		y := e.Layers[first+last-l].Price
+		backward.layer(first+last-l, graph.Backward, (y.Backward+y.Again)/stretch)
 	}
 	forward.message(stage < len(e.Stages)-1, last)
 	backward.message(stage > 0, first)

@@ -55,11 +55,23 @@ func (p *pricer) layer(kind int, s parallel.Strategy, stages, rows int) (*priced
 			return
 		}
 		l.price = p.Machine.Price(&l.work.Work)
+		stretch := p.stretch(key.perStage)
+		l.price.Forward, l.price.Backward, l.price.Again = stretch*l.price.Forward, stretch*l.price.Backward, stretch*l.price.Again
+		l.price.Update *= stretch
 		l.cost = l.price.Cost(&l.work.Work)
 		l.cost.Receive = p.message(l.work.Border, key.perStage)
 		l.cost.Send = l.cost.Receive // of the gradient that comes back
 	})
 	return l, l.err
+}
+
+// stretch is how many times longer the ranks of a stage compute, as they do so at
+// the same time, where they are more than can.
+func (o *Options) stretch(perStage int) float64 {
+	if o.AtOnce <= 0 {
+		return 1
+	}
+	return max(1, float64(perStage)/o.AtOnce)
 }
 
 // message returns the seconds of a message between neighbouring stages, on

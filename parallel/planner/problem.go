@@ -153,7 +153,8 @@ func (p *pricer) framed(c search.Cell, layers []*search.Layer) *search.Problem {
 		Budget: []int64{p.Memory - p.Process}, Hidden: backwardShare, Fixed: p.Fixed,
 	}
 	if p.AtOnce > 0 {
-		problem.Shared = float64(p.Space.Devices/c.Stages) / p.AtOnce
+		// Where a stage alone has more ranks than can compute, prices say so.
+		problem.Shared = min(1, float64(p.Space.Devices/c.Stages)/p.AtOnce)
 	}
 	first := map[*search.Layer]int{}
 	for i, l := range layers {

@@ -108,22 +108,32 @@ func balance(stages []Point, weigh func(Point) float64) float64 {
 // every stage fits, and (3) its memory balance is at least that of the
 // time-balanced partition; go on until nothing is left, and keep the best. Here
 // it begins at the even and the time-balanced partition too, so that it is never
-// worse than either, and every partition has its exact time.
+// worse than either, and where none of the three fits at the partition that needs
+// least, so that it finds a plan where there is one. Every partition has its exact
+// time.
 func (s *Solver) BMW() (*Solution, error) {
-	if best := s.bmw(); best != nil {
+	if best := s.bmw(s.beginnings()...); best != nil {
 		return best, nil
 	}
-	return nil, s.infeasible(nil)
+	closest := s.infeasible(nil)
+	if best := s.bmw(closest.Closest.Partition); best != nil {
+		return best, nil
+	}
+	return nil, closest
 }
 
-// bmw is BMW, nil where nothing fits.
-func (s *Solver) bmw() *Solution {
+// beginnings are the partitions that BMW begins at.
+func (s *Solver) beginnings() [][]int {
+	return [][]int{s.MemoryBalanced(), s.TimeBalanced(), s.Even()}
+}
+
+// bmw is BMW from some partitions, nil where none of them fits.
+func (s *Solver) bmw(begins ...[]int) *Solution {
 	b := bmw{solver: s, seen: map[string]bool{}, least: math.Inf(-1)}
-	timed := s.TimeBalanced()
-	if t := s.compose(fixed(timed), nil); t != nil {
+	if t := s.compose(fixed(s.TimeBalanced()), nil); t != nil {
 		b.least = t.MemoryBalance()
 	}
-	for _, p := range [][]int{s.MemoryBalanced(), timed, s.Even()} {
+	for _, p := range begins {
 		if solution := s.compose(fixed(p), nil); solution != nil {
 			b.offer(solution)
 		}

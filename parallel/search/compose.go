@@ -23,7 +23,7 @@ func (s *Solver) Solve(partition []int) (*Solution, error) {
 
 // Exact returns the fastest way over all partitions, or an [InfeasibleError].
 func (s *Solver) Exact() (*Solution, error) {
-	solution := s.compose(s.problem.anywhere(), s.bmw())
+	solution := s.compose(s.problem.anywhere(), s.bmw(s.beginnings()...))
 	if solution == nil {
 		return nil, s.infeasible(nil)
 	}

@@ -71,7 +71,7 @@ type lack struct {
 
 // infeasible explains why nothing fits: for a partition, or for all if that is
 // nil.
-func (s *Solver) infeasible(partition []int) error {
+func (s *Solver) infeasible(partition []int) *InfeasibleError {
 	p, blocks := s.problem, s.problem.blocks()
 	lacks := make([][]lack, p.Stages+1)
 	for i := range lacks {
@@ -113,7 +113,7 @@ func (s *Solver) lack(lacks [][]lack, stage, first int, partition []int) {
 }
 
 // closest follows the least shortfall from the first stage on.
-func (s *Solver) closest(lacks [][]lack) error {
+func (s *Solver) closest(lacks [][]lack) *InfeasibleError {
 	p := s.problem
 	e := &InfeasibleError{Stages: p.Stages, Micro: p.Micro, Closest: &Solution{}}
 	most := int64(math.MinInt64)

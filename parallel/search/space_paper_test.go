@@ -166,3 +166,85 @@ func TestFurtherDimensions(t *testing.T) {
 		t.Errorf("%d strategies with one order of levels, want 7", len(ordered))
 	}
 }
+
+// "a tree whose levels are distinct paradigms from {DP, SDP (ZeRO-3), TP}; each
+// level's degree is a power of two >= 2; product = g; a paradigm appears once".
+func TestPaperTrees(t *testing.T) {
+	for _, devices := range []int{2, 8, 64} {
+		for _, tree := range (&Space{Devices: devices, Mixed: true}).Trees(1) {
+			product, seen := 1, map[Paradigm]bool{}
+			for _, l := range tree {
+				if seen[l.Paradigm] || l.Degree < 2 || l.Degree&(l.Degree-1) != 0 || !slices.Contains([]Paradigm{DP, SDP, TP}, l.Paradigm) {
+					t.Errorf("%v of %d devices", tree, devices)
+				}
+				seen[l.Paradigm], product = true, product*l.Degree
+			}
+			if product != devices {
+				t.Errorf("%v has %d of %d devices", tree, product, devices)
+			}
+		}
+	}
+}
+
+// "devices split evenly and contiguously into P groups": the ranks of a stage
+// follow each other, whatever its layers' strategies.
+func TestPaperContiguousGroups(t *testing.T) {
+	for _, stages := range (&Space{Devices: 16}).Stages() {
+		for _, s := range (&Space{Devices: 16}).Strategies(stages) {
+			mesh := (&parallel.Plan{PP: stages, Strategy: s, Micro: 1, Schedule: parallel.OneFOneB}).Mesh()
+			inner := 1
+			for _, axis := range mesh[1:] {
+				inner *= axis.Size
+			}
+			if mesh[0].Name != string(parallel.AxisPP) || mesh[0].Size != stages || inner*stages != 16 {
+				t.Errorf("pp%d, %v: mesh %v", stages, s, mesh)
+			}
+		}
+	}
+}
+
+// The flag of version 1: "TP ranks consecutive, flag tp: 1; DP above TP: flag 0".
+// Every pair of degrees has a strategy of each kind: with neighbours in TP, and in
+// DP or SDP.
+func TestPaperConsecutive(t *testing.T) {
+	type pair struct{ dp, zero, tp int }
+	orders := map[pair]int{}
+	for _, s := range (&Space{Devices: 16}).Strategies(1) {
+		if s.DP > 1 && s.TP > 1 {
+			orders[pair{s.DP, s.ZeRO, s.TP}]++
+		}
+	}
+	if len(orders) != 2*3 {
+		t.Errorf("%v: want 2x8, 4x4 and 8x2 of DP and of SDP", orders)
+	}
+	for p, n := range orders {
+		if n != 2 {
+			t.Errorf("%+v has %d orders", p, n)
+		}
+	}
+}
+
+// "v2.0 reports 44 (8 GPUs) and 70 (16 GPUs: 74 less TP16 and PP16, each x2 for
+// CKPT)".
+func TestPaperCandidatesOf2(t *testing.T) {
+	for devices, want := range map[int]int{8: 44, 16: 70} {
+		space := &Space{Devices: devices, Checkpoint: true, MaxDegree: map[Paradigm]int{TP: 8, PP: 8}}
+		if got := space.Count(); got != want {
+			t.Errorf("%d devices: %d candidates, want %d", devices, got, want)
+		}
+	}
+}
+
+// "CKPT is one further yes/no per layer (doubles the leaves)".
+func TestPaperCheckpointDoubles(t *testing.T) {
+	plain, both := (&Space{Devices: 8}).Strategies(2), (&Space{Devices: 8, Checkpoint: true}).Strategies(2)
+	if len(both) != 2*len(plain) {
+		t.Errorf("%d strategies with checkpointing, %d without", len(both), len(plain))
+	}
+	for _, s := range both {
+		s.Checkpoint = false
+		if !slices.Contains(plain, s) {
+			t.Errorf("%v is none without checkpointing", s)
+		}
+	}
+}

@@ -48,8 +48,9 @@ type Level struct {
 	Degree   int
 }
 
-// Tree is a decision tree, root first, as Galvatron builds them: the paradigm
-// nearest the leaves has neighbouring ranks.
+// Tree is a decision tree of Galvatron, root first. The paradigm nearest the
+// leaves has neighbouring ranks; its papers' code counts levels from the other
+// end, which gives the same trees.
 type Tree []Level
 
 // String gives the tree as in "sdp:2 tp:4".

@@ -51,7 +51,7 @@ func pipeline(stages, micro, tasks int, link *Link) *Job {
 }
 
 func BenchmarkMeasure(b *testing.B) {
-	for _, c := range []struct{ stages, micro, tasks int }{{8, 64, 1}, {64, 256, 1}, {128, 512, 1}, {128, 512, 4}, {128, 512, 100}} {
+	for _, c := range []struct{ stages, micro, tasks int }{{8, 64, 1}, {64, 256, 1}, {128, 512, 1}, {128, 512, 4}} {
 		for _, link := range []*Link{nil, {Name: "network", Rate: 400e9}} {
 			name := fmt.Sprintf("stages=%d/micro=%d/tasks=%d/shared=%t", c.stages, c.micro, c.tasks, link != nil)
 			b.Run(name, func(b *testing.B) {

@@ -69,7 +69,7 @@ func drawTasks(t *rapid.T, links []*Link, pass Pass, sends bool, barriers int) [
 // drawExchange draws an exchange.
 func drawExchange(t *rapid.T, links []*Link) *Exchange {
 	return &Exchange{
-		Latency: drawSeconds(t, "latency"), Bytes: drawSeconds(t, "bytes"), Rate: 1,
+		Latency: drawSeconds(t, "latency"), Bytes: drawSeconds(t, "bytes"), Rate: rapid.SampledFrom([]float64{0.5, 1, 2}).Draw(t, "rate"),
 		Link: rapid.SampledFrom(links).Draw(t, "link"), Flows: rapid.SampledFrom([]float64{0, 0.3, 1, 2}).Draw(t, "flows"),
 		Beside: rapid.Bool().Draw(t, "beside"),
 	}

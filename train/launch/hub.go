@@ -2,6 +2,8 @@ package launch
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/galvani-ml/galvani/comm"
 )
@@ -17,8 +19,8 @@ type hub struct {
 
 // openHub connects to the NATS server at url, or to one it starts where url is
 // empty, and begins to coordinate a job.
-func openHub(ctx context.Context, url string, workers int, version string) (_ *hub, err error) {
-	h := &hub{endpoint: comm.Endpoint{URL: url}, job: comm.NewJob()}
+func openHub(ctx context.Context, url string, workers int, version string, job comm.Job) (_ *hub, err error) {
+	h := &hub{endpoint: comm.Endpoint{URL: url}, job: job}
 	defer func() {
 		if err != nil {
 			h.close()
@@ -30,13 +32,33 @@ func openHub(ctx context.Context, url string, workers int, version string) (_ *h
 		}
 		h.endpoint = h.server.Endpoint()
 	}
-	if h.session, err = comm.Dial(ctx, h.endpoint, "coordinator"); err != nil {
+	if h.session, err = h.dial(ctx); err != nil {
 		return nil, err
 	}
 	h.coordinator, err = comm.NewCoordinator(ctx, h.session, comm.CoordinatorOptions{
 		Job: h.job, Workers: workers, Version: version,
 	})
 	return h, err
+}
+
+// redial is the time between attempts to connect to a server that was lost.
+const redial = 200 * time.Millisecond
+
+// dial connects to the server. In the first epoch its address may be wrong; in
+// later ones the server may be on its way back, and is waited for until ctx
+// ends.
+func (h *hub) dial(ctx context.Context) (*comm.Session, error) {
+	for {
+		s, err := comm.Dial(ctx, h.endpoint, "coordinator")
+		if err == nil || h.job.Epoch == 1 || !comm.Transient(err) {
+			return s, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(context.Cause(ctx), err)
+		case <-time.After(redial):
+		}
+	}
 }
 
 // close ends what was opened, the last first. What went wrong has been reported

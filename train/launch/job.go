@@ -17,9 +17,14 @@ const (
 	// crashTimeout is how long a failed job waits for a process whose crash
 	// may be the reason.
 	crashTimeout = 500 * time.Millisecond
-	// endTimeout is how long workers may take to end by themselves. With a
-	// lease of 2 s before it, a job ends within 5 s of any failure.
+	// reportTimeout is how long the report of a worker that has exited may be
+	// on its way.
+	reportTimeout = 100 * time.Millisecond
+	// endTimeout is how long workers may take to end by themselves.
 	endTimeout = 1500 * time.Millisecond
+	// failedTimeout is the same for a job that has failed: what its workers hold
+	// is worth nothing.
+	failedTimeout = 300 * time.Millisecond
 )
 
 // Options say what job to start.
@@ -27,7 +32,8 @@ type Options struct {
 	Kind    string // names the workers' [Service]
 	NATS    string // URL of a server; empty to start one
 	Workers int
-	Version string // of this program
+	Version string   // of this program
+	Job     comm.Job // the next epoch of a job that failed; zero for a new job
 	// Advice is what a person can do where the machine ran out of memory, as
 	// "use a smaller --micro-batch".
 	Advice string
@@ -39,7 +45,9 @@ type Job struct {
 	hub       *hub
 	processes []*process
 	exits     chan *process
-	ended     int // processes that have, taken from exits
+	ended     int       // processes that have, taken from exits
+	begun     bool      // workers were at work, in this epoch or in one before
+	noticed   time.Time // when it failed
 }
 
 // Start starts the workers and gives each the spec, in JSON. The job is to be
@@ -48,7 +56,11 @@ func Start(ctx context.Context, o Options, spec any) (_ *Job, err error) {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
 	j := &Job{opt: o, exits: make(chan *process, o.Workers)}
-	if j.hub, err = openHub(ctx, o.NATS, o.Workers, o.Version); err != nil {
+	if o.Job == (comm.Job{}) {
+		j.opt.Job = comm.NewJob()
+	}
+	j.begun = j.opt.Job.Epoch > 1
+	if j.hub, err = openHub(ctx, o.NATS, o.Workers, o.Version, j.opt.Job); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -62,6 +74,7 @@ func Start(ctx context.Context, o Options, spec any) (_ *Job, err error) {
 	if err := j.handOut(ctx, spec); err != nil {
 		return nil, j.cause(err)
 	}
+	j.begun = true
 	return j, nil
 }
 
@@ -116,12 +129,19 @@ func (j *Job) handOut(ctx context.Context, spec any) error {
 // worker that this was the worker's last. When ctx ends it calls interrupted
 // once, and goes on unless that gives an error. Errors name the reason nearest
 // the root: a worker process that was killed or crashed explains what the others
-// report.
+// report. Events that came before the failure are handed on all the same.
 func (j *Job) Follow(ctx context.Context, handle func(comm.Event) (last bool, err error), interrupted func() error) error {
-	if err := j.follow(ctx.Done(), handle, interrupted); err != nil {
-		return j.cause(err)
+	err := j.follow(ctx.Done(), handle, interrupted)
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = j.cause(err)
+	for e := range j.hub.coordinator.Events() {
+		if _, late := handle(e); late != nil {
+			break // the first error counts
+		}
+	}
+	return err
 }
 
 func (j *Job) follow(stop <-chan struct{}, handle func(comm.Event) (bool, error), interrupted func() error) error {
@@ -167,16 +187,38 @@ func (j *Job) Ask(kind string, limit time.Duration) {
 
 // cause ends the job, and finds the most telling reason for its failure.
 func (j *Job) cause(err error) error {
-	j.hub.coordinator.Abort(err)
-	if exit := j.firstCrash(crashTimeout); exit != nil {
-		return exit
+	j.noticed = time.Now()
+	exit, exited := errors.AsType[*ExitError](err)
+	if exited && !exit.crashed() {
+		err = j.reported(exit)
 	}
-	var peer *comm.PeerError
-	if errors.As(err, &peer) {
-		return fmt.Errorf("worker %d: %w", peer.Rank, peer.Cause)
+	j.hub.coordinator.Abort(err)
+	// A crash explains itself; a worker that falls silent has not crashed, since
+	// that would have been seen before its lease ended.
+	if !exited && !errors.As(err, new(*comm.LeaseError)) {
+		if crash := j.firstCrash(crashTimeout); crash != nil {
+			return crash
+		}
+	}
+	if peer, ok := errors.AsType[*comm.PeerError](err); ok {
+		return &WorkerError{peer}
 	}
 	return err
 }
+
+// reported is what a worker that exited has said before, or else that it exited.
+func (j *Job) reported(exit *ExitError) error {
+	select {
+	case <-j.hub.coordinator.Done():
+		return j.hub.coordinator.Err()
+	case <-time.After(reportTimeout):
+		exit.silent = j.begun
+		return exit
+	}
+}
+
+// Noticed is when the job failed: what [Follow] returns may be known later.
+func (j *Job) Noticed() time.Time { return j.noticed }
 
 // firstCrash waits for the processes to end, for at most limit, and returns the
 // first that did so by no decision of its own.
@@ -199,9 +241,13 @@ func (j *Job) firstCrash(limit time.Duration) *ExitError {
 // Close lets the workers end, kills those that do not, and ends the
 // communication.
 func (j *Job) Close() {
+	grace := endTimeout
+	if !j.noticed.IsZero() {
+		grace = failedTimeout
+	}
 	var all sync.WaitGroup
 	for _, p := range j.processes {
-		all.Go(func() { p.stop(endTimeout) })
+		all.Go(func() { p.stop(grace) })
 	}
 	all.Wait()
 	j.hub.close()

@@ -105,6 +105,9 @@ type ExitError struct {
 	Code      int
 	Last      string // the end of what it printed
 	advice    string // where memory ran out
+	// silent says that the worker was at work and reported no reason: it could
+	// not, for its connection was lost.
+	silent bool
 }
 
 // Error names the worker and how it ended.

@@ -26,8 +26,12 @@ func (s *source) Work(kind int, strategy parallel.Strategy, stages, rows int) (*
 	switch kind {
 	case kindEmbedding:
 		w.Work = works.Embedding
-	case kindHead:
+		if stages > 1 {
+			w.States += works.Messages
+		}
+	case kindHead: // on the only stage, or the last one
 		w.Work = works.Head
+		w.States += works.Messages
 	default:
 		w.Work = works.Block
 		w.States += works.PerBlock

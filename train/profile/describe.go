@@ -25,7 +25,7 @@ func describe(f *found, k key, memory int64) *cluster.Cluster {
 		return c
 	}
 	c.Overlap = f.Overlap.slowdown()
-	link := cluster.Link{Name: "nats", Span: k.Workers, Shared: cluster.SharedAll}
+	link := cluster.Link{Name: string(f.Plane), Span: k.Workers, Shared: cluster.SharedAll}
 	for _, s := range f.Exchanges {
 		m := cluster.Collective{Kind: s.Kind, Group: cluster.Group{Ranks: s.Layout.Ranks, Stride: s.Layout.Stride}}
 		for i, t := range s.Times {

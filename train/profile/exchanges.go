@@ -6,6 +6,7 @@ import (
 
 	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/exec/cpu/kernel"
+	"github.com/galvani-ml/galvani/exec/cpu/probe"
 )
 
 // callLimit is the time of a call in seconds from which larger ones are not
@@ -18,6 +19,14 @@ func (s *stand) measureExchanges(ctx context.Context, f *found) error {
 	all := layouts(s.member.Size())
 	m := newMessages(s.spec.Sizes)
 	defer m.free()
+	if len(all) == 0 {
+		return nil
+	}
+	between, err := s.newComputation(ctx)
+	if err != nil {
+		return err
+	}
+	defer between.operands.Free()
 	for i, l := range all {
 		if err := s.say("exchanges of %d ranks, stride %d (%d of %d)", l.Ranks, l.Stride, i+1, len(all)); err != nil {
 			return err
@@ -30,7 +39,7 @@ func (s *stand) measureExchanges(ctx context.Context, f *found) error {
 			if kind == kindSend && l.Ranks != 2 {
 				continue
 			}
-			r, err := s.measureSeries(ctx, g, l, kind, m)
+			r, err := s.measureSeries(ctx, g, l, kind, m, between)
 			if err != nil {
 				return err
 			}
@@ -40,12 +49,46 @@ func (s *stand) measureExchanges(ctx context.Context, f *found) error {
 	return nil
 }
 
+// betweenSeconds is about how long ranks compute between two exchanges.
+const betweenSeconds = 0.001
+
+// computation is what ranks compute between two exchanges that are measured.
+type computation struct {
+	operands probe.Arena
+	run      func()
+	seconds  float64 // while all ranks do
+}
+
+// newComputation measures a matrix product or several, to be freed.
+func (s *stand) newComputation(ctx context.Context) (*computation, error) {
+	c := &computation{}
+	product := probe.Linear(&c.operands, 128, 256, 256)[0]
+	once, err := s.measure(ctx, "product", func() error { kernel.Gemm(s.pool, product.Args); return nil })
+	if err == nil {
+		repeat := max(1, int(betweenSeconds/once.Seconds+0.5))
+		c.run = func() {
+			for range repeat {
+				kernel.Gemm(s.pool, product.Args)
+			}
+		}
+		var all figure
+		all, err = s.measure(ctx, "products", func() error { c.run(); return nil })
+		c.seconds = all.Seconds
+	}
+	if err != nil {
+		c.operands.Free()
+	}
+	return c, err
+}
+
 // measureSeries measures one exchange over sizes, up to that whose call takes
-// too long.
-func (s *stand) measureSeries(ctx context.Context, g *comm.Group, l layout, kind string, m *messages) (series, error) {
+// too long. Ranks compute between two exchanges, as they do in training, and what
+// they take more than that computation counts: caches that are cold after an
+// exchange, and what the processors still do for it, are its own.
+func (s *stand) measureSeries(ctx context.Context, g *comm.Group, l layout, kind string, m *messages, between *computation) (series, error) {
 	r := series{Kind: kind, Layout: l}
 	for _, bytes := range s.spec.Sizes {
-		call := s.caller(ctx, g, l, kind, m, int(bytes/4))
+		call := s.caller(ctx, g, l, kind, m, int(bytes/4), between)
 		t, err := s.measure(ctx, fmt.Sprintf("%s of %d bytes", kind, bytes), call)
 		if err != nil {
 			return r, err
@@ -53,6 +96,7 @@ func (s *stand) measureSeries(ctx context.Context, g *comm.Group, l layout, kind
 		if kind == kindSend {
 			t.Seconds /= 2 // there and back
 		}
+		t = t.less(between.seconds)
 		r.Bytes, r.Times = append(r.Bytes, bytes), append(r.Times, t)
 		if t.Seconds > callLimit {
 			break
@@ -73,36 +117,46 @@ const (
 
 var kinds = []string{kindAllReduce, kindAllGather, kindReduceScatter, kindAllToAll, kindRotate, kindSend}
 
-// caller makes one exchange of a tensor of n elements: before a reduction, after
-// a gather, and otherwise what a rank has.
-func (s *stand) caller(ctx context.Context, g *comm.Group, l layout, kind string, m *messages, n int) func() error {
+// caller makes one exchange of a tensor of n elements after a computation: before
+// a reduction, after a gather, and otherwise what a rank has.
+func (s *stand) caller(ctx context.Context, g *comm.Group, l layout, kind string, m *messages, n int, between *computation) func() error {
 	whole := m.a[:n]
 	lo, hi := comm.Shard(n, g.Size(), g.Rank())
 	part := m.b[:hi-lo]
+	var exchange func() error
 	switch kind {
 	case kindAllReduce:
-		return func() error { return g.AllReduce(ctx, kind, whole) }
+		exchange = func() error { return g.AllReduce(ctx, kind, whole) }
 	case kindAllGather:
-		return func() error { return g.AllGather(ctx, kind, whole, part) }
+		exchange = func() error { return g.AllGather(ctx, kind, whole, part) }
 	case kindReduceScatter:
-		return func() error { return g.ReduceScatter(ctx, kind, part, whole) }
+		exchange = func() error { return g.ReduceScatter(ctx, kind, part, whole) }
 	case kindAllToAll:
-		return func() error { return g.AllToAll(ctx, kind, m.b[:g.Size()*len(part)], whole) }
+		exchange = func() error { return g.AllToAll(ctx, kind, m.b[:g.Size()*len(part)], whole) }
 	case kindRotate:
-		return func() error { return g.Rotate(ctx, kind, m.b[:n], whole, 1) }
+		exchange = func() error { return g.Rotate(ctx, kind, m.b[:n], whole, 1) }
+	default:
+		return s.sender(ctx, l, whole, between)
 	}
-	return s.sender(ctx, l, whole)
+	return func() error {
+		between.run()
+		return exchange()
+	}
 }
 
 // sender sends x to the other rank of a pair, which sends it back: one way alone
-// cannot be told from how the ranks' clocks differ.
-func (s *stand) sender(ctx context.Context, l layout, x []float32) func() error {
+// cannot be told from how the ranks' clocks differ. Each computes before it sends,
+// as a stage does.
+func (s *stand) sender(ctx context.Context, l layout, x []float32, between *computation) func() error {
 	pair, place := l.group(s.member.Rank())
 	peer := pair[1-place]
 	return func() error {
 		s.sends++
 		tag := comm.Tag{Edge: 1, Step: s.sends, Name: kindSend}
-		send := func() error { return s.transport.Send(ctx, peer, tag, x) }
+		send := func() error {
+			between.run()
+			return s.transport.Send(ctx, peer, tag, x)
+		}
 		receive := func() error { return s.transport.Recv(ctx, peer, tag, x) }
 		first, then := send, receive
 		if place == 1 {

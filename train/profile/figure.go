@@ -134,3 +134,12 @@ func quantile(sorted []float64, q float64) float64 {
 	}
 	return sorted[i] + (at-float64(i))*(sorted[i+1]-sorted[i])
 }
+
+// leastSeconds is the least that is left of a figure.
+const leastSeconds = 1e-6
+
+// less is the figure without seconds of it that are known.
+func (f figure) less(seconds float64) figure {
+	left := max(f.Seconds-seconds, leastSeconds)
+	return figure{left, f.Spread * f.Seconds / left}
+}

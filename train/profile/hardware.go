@@ -80,8 +80,11 @@ func load(path string, workers int) (*cluster.Cluster, error) {
 }
 
 // Save writes a cluster to a file, whole or not at all.
-func Save(path string, c *cluster.Cluster) error {
-	text, err := json.MarshalIndent(c, "", "  ")
+func Save(path string, c *cluster.Cluster) error { return save(path, c) }
+
+// save writes JSON.
+func save(path string, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}

@@ -2,14 +2,9 @@ package profile
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"time"
@@ -18,7 +13,6 @@ import (
 	"github.com/galvani-ml/galvani/exec/cpu"
 	"github.com/galvani-ml/galvani/exec/cpu/kernel"
 	"github.com/galvani-ml/galvani/exec/cpu/probe"
-	"github.com/galvani-ml/galvani/internal/atomicfile"
 	"github.com/galvani-ml/galvani/internal/inputfile"
 	"github.com/galvani-ml/galvani/parallel"
 	"github.com/galvani-ml/galvani/parallel/cost"
@@ -95,7 +89,7 @@ func MeasureLayers(ctx context.Context, o LayerOptions) (_ *Layers, path string,
 		Precision: o.Program.Precision, Disable: o.Program.Disable, Enable: o.Program.Enable, Threads: o.Threads, Copies: o.Copies,
 		Processors: runtime.GOMAXPROCS(0),
 	}
-	if path, err = k.path(o.Cache); err != nil {
+	if path, err = cached(o.Cache, "layers", k); err != nil {
 		return nil, "", err
 	}
 	l := &Layers{Schema: layersSchema, On: fmt.Sprintf("%s, %s/%s, %s kernels, %d workers of %d threads at once", k.Processor, runtime.GOOS, runtime.GOARCH, k.ISA, o.Copies, o.Threads)}
@@ -107,26 +101,6 @@ func MeasureLayers(ctx context.Context, o LayerOptions) (_ *Layers, path string,
 		return l, path, err
 	}
 	return l, path, l.Save(path)
-}
-
-// path is where the result lies in the cache.
-func (k layersKey) path(dir string) (string, error) {
-	if dir == "" {
-		base, err := os.UserCacheDir()
-		if err != nil {
-			return "", fmt.Errorf("profile: no cache directory: %w: set HOME or XDG_CACHE_HOME", err)
-		}
-		dir = filepath.Join(base, "galvani", "profiles")
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("profile: cache: %w", err)
-	}
-	text, err := json.Marshal(k)
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(text)
-	return filepath.Join(dir, "layers-"+hex.EncodeToString(sum[:8])+".json"), nil
 }
 
 // measure measures what is not known yet, and says whether that was anything.
@@ -229,20 +203,7 @@ func (s *LayerShapes) check() error {
 const maxLayerSeconds = 1e6
 
 // Save writes the times to a file, whole or not at all.
-func (l *Layers) Save(path string) error {
-	text, err := json.MarshalIndent(l, "", "  ")
-	if err != nil {
-		return err
-	}
-	err = atomicfile.WriteStream(path, func(w io.Writer) error {
-		_, err := w.Write(append(text, '\n'))
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("profile: %w", err)
-	}
-	return nil
-}
+func (l *Layers) Save(path string) error { return save(path, l) }
 
 // Shape is a strategy without what makes no difference to what a rank computes
 // with its rows.

@@ -6,13 +6,17 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/galvani-ml/galvani/comm"
 )
 
 // Options say what to measure. The zero value measures two workers over an
 // embedded server, or takes what is cached of them.
 type Options struct {
 	Workers int           // worker processes on this machine; default 2
+	Plane   comm.Plane    // the data plane to measure; default [comm.Auto], as jobs have it
 	NATS    string        // URL of a server; empty to start one
+	Network string        // names the network that the workers are in, where it is not the machine's own; what is kept holds for it alone
 	Largest int64         // bytes of the largest exchange; default 16 MiB
 	Window  time.Duration // that each figure takes, about; default 60 ms
 	Fresh   bool          // measure even if there is a result
@@ -30,6 +34,7 @@ func (o Options) say(name, text string) {
 
 func (o Options) withDefaults() Options {
 	o.Workers = cmp.Or(o.Workers, 2)
+	o.Plane = cmp.Or(o.Plane, comm.Auto)
 	o.Largest = cmp.Or(o.Largest, 16<<20)
 	o.Window = cmp.Or(o.Window, 60*time.Millisecond)
 	return o
@@ -52,5 +57,5 @@ func (o Options) check() error {
 
 // spec is what the workers are to measure.
 func (o Options) spec() spec {
-	return spec{Threads: threadsOf(o.Workers), Sizes: sizesTo(o.Largest), Window: o.Window, Shapes: shapes, Stream: streamElements}
+	return spec{Threads: threadsOf(o.Workers), Plane: o.Plane, Sizes: sizesTo(o.Largest), Window: o.Window, Shapes: shapes, Stream: streamElements}
 }

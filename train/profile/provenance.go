@@ -20,6 +20,9 @@ func attest(c *cluster.Cluster, k key, version string, start time.Time) {
 	if k.Server != "" {
 		server = fmt.Sprint("a NATS server at ", comm.Endpoint{URL: k.Server}) // without secrets
 	}
+	if k.Network != "" {
+		server += " within a network of " + k.Network
+	}
 	c.Note = fmt.Sprintf("%s of %s over %s, measured in %.1f s", plural(k.Workers, "worker process", "worker processes"),
 		plural(k.Spec.Threads, "thread"), server, time.Since(start).Seconds())
 	if spreads := spreadsOf(c); len(spreads) > 0 {

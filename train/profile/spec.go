@@ -1,6 +1,10 @@
 package profile
 
-import "time"
+import (
+	"time"
+
+	"github.com/galvani-ml/galvani/comm"
+)
 
 // jobKind is the kind of the jobs that measure hardware.
 const jobKind = "profile"
@@ -8,6 +12,7 @@ const jobKind = "profile"
 // spec says what the workers measure.
 type spec struct {
 	Threads int           // of each worker
+	Plane   comm.Plane    // the data plane of exchanges
 	Sizes   []int64       // of exchanges, in bytes, ascending
 	Window  time.Duration // that a figure takes, about
 	Shapes  []shape       // of linear layers
@@ -75,6 +80,7 @@ const (
 
 // found is what was measured. All ranks agree about it.
 type found struct {
+	Plane     comm.Plane // that carried exchanges
 	Exchanges []series
 	Rates     []rate
 	Bandwidth figure // seconds of Bytes read and written

@@ -30,7 +30,8 @@ func serve(ctx context.Context, member *comm.Member, text []byte) error {
 	}
 	s.pool = kernel.NewPool(s.spec.Threads)
 	defer s.pool.Close()
-	if s.transport, err = member.Transport(ctx, comm.TransportOptions{Timeout: exchangeTimeout}); err != nil {
+	var routes comm.Routes
+	if s.transport, routes, err = member.Transport(ctx, comm.TransportOptions{Plane: s.spec.Plane, Timeout: exchangeTimeout}); err != nil {
 		return err
 	}
 	defer s.transport.Close()
@@ -40,6 +41,10 @@ func serve(ctx context.Context, member *comm.Member, text []byte) error {
 	f, err := s.measureAll(ctx)
 	if err != nil {
 		return err
+	}
+	f.Plane = comm.NATS
+	if member.Size() > 1 {
+		f.Plane = routes.Plane[0][1] // ranks of one host have one plane
 	}
 	if member.Rank() > 0 {
 		return member.ReportAck(ctx, eventDone, nil)

@@ -34,14 +34,21 @@ func Compile(o Options, plan *parallel.Plan, rank int, b exec.Backend) (*paralle
 	if err != nil {
 		return nil, nil, err
 	}
-	part, err := parallel.Partition(model, plan, rank)
+	return CompileModel(model, o, plan, rank, b)
+}
+
+// CompileModel is [Compile] of a model that is built already, for one
+// micro-batch of all ranks. Of o it takes the precision and the passes. One
+// model is compiled by one goroutine at a time.
+func CompileModel(m *graph.Model, o Options, plan *parallel.Plan, rank int, b exec.Backend) (*parallel.Part, *exec.Program, error) {
+	part, err := parallel.Partition(m, plan, rank)
 	if err != nil {
 		return nil, nil, err
 	}
 	if err := part.Differentiate(); err != nil {
 		return nil, nil, err
 	}
-	program, err := exec.Compile(part.Stage, b, exec.Options{
+	compiled, err := exec.Compile(part.Stage, b, exec.Options{
 		Slots: part.Slots, Train: true, Precision: exec.Precision(o.Precision),
 		Counted:     func(s *graph.Shard) bool { return part.Counted[s] },
 		LossReplica: LossReplica(part),
@@ -50,7 +57,7 @@ func Compile(o Options, plan *parallel.Plan, rank int, b exec.Backend) (*paralle
 	if err != nil {
 		return nil, nil, err
 	}
-	return part, program, nil
+	return part, compiled, nil
 }
 
 // LossReplica reports whether another rank has the same loss and reports it:

@@ -20,9 +20,12 @@ type LayerWorks struct {
 	// with every micro-batch, and of its gradient that comes back. Works do not
 	// count that.
 	Border int64
-	// Process is what a worker takes beside its program, in bytes, and PerBlock
-	// what it takes more for each block that it holds.
+	// Process is what a worker takes beside its program, in bytes, whatever the
+	// strategy, and PerBlock what it takes more for each block that it holds.
 	Process, PerBlock int64
+	// Messages is what the transport holds of tensors on a rank that has an end of
+	// the model, or both.
+	Messages int64
 }
 
 // Works reads off what the embedding, a block and the head do for a micro-batch
@@ -240,7 +243,8 @@ func (s *sample) works(stages int) (*LayerWorks, error) {
 		w.Process = s.overhead + processBytes + graphBytes*int64(s.params[0]+s.params[2])
 	}
 	if s.ranks*stages > 1 {
-		w.Process += transportBytes + messageBytes(s.traffic)
+		w.Process += transportBytes
+		w.Messages = messageBytes(s.traffic)
 	}
 	return w, nil
 }

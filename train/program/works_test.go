@@ -160,7 +160,7 @@ func TestWorksAddUp(t *testing.T) {
 				t.Errorf("%s, %s: exchanges (-program +works):\n%s", name, text, cmp.Diff(want, got))
 			}
 			planned := program.PlannedOf(p, part).Total()
-			estimate := w.Process + depth*w.PerBlock + all(func(w cost.Work) int64 { return w.States + w.Activation }) + max(w.Embedding.Peak, w.Block.Peak, w.Head.Peak)
+			estimate := w.Process + w.Messages + depth*w.PerBlock + all(func(w cost.Work) int64 { return w.States + w.Activation }) + max(w.Embedding.Peak, w.Block.Peak, w.Head.Peak)
 			if off := float64(estimate)/float64(planned) - 1; math.Abs(off) > 0.1 { // buckets of such small models grow with the number of blocks
 				t.Errorf("%s, %s: planned %d, works say %+.1f %%", name, text, planned, 100*off)
 			}

@@ -1,4 +1,4 @@
-package train
+package program
 
 import (
 	"context"
@@ -20,8 +20,9 @@ type world struct {
 	groups    map[string]*comm.Group
 }
 
-// newWorld makes the groups of a part.
-func newWorld(t comm.Transport, part *parallel.Part) (*world, error) {
+// NewComm makes the groups of a part, so that its program can exchange tensors
+// with the other ranks of the plan over t.
+func NewComm(t comm.Transport, part *parallel.Part) (exec.Comm, error) {
 	w := &world{transport: t, part: part, groups: map[string]*comm.Group{}}
 	for _, name := range slices.Sorted(maps.Keys(part.Groups)) {
 		g, err := comm.NewGroup(t, groupID(name), part.Groups[name])
@@ -31,6 +32,14 @@ func newWorld(t comm.Transport, part *parallel.Part) (*world, error) {
 		w.groups[name] = g
 	}
 	return w, nil
+}
+
+// Share returns memory that the ranks of this host share, if they do.
+func (w *world) Share(n int) []float32 {
+	if !comm.Shares(w.transport) {
+		return nil
+	}
+	return comm.Alloc(w.transport, n)
 }
 
 // groupID gives a group the same number on all its ranks, which may be in
