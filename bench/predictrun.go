@@ -17,6 +17,7 @@ import (
 	"github.com/galvani-ml/galvani/parallel/planner"
 	"github.com/galvani-ml/galvani/parallel/simulate"
 	training "github.com/galvani-ml/galvani/train"
+	launching "github.com/galvani-ml/galvani/train/launch"
 	"github.com/galvani-ml/galvani/train/planning"
 	profiling "github.com/galvani-ml/galvani/train/profile"
 	"github.com/galvani-ml/galvani/train/program"
@@ -192,7 +193,7 @@ const hardwareWindow = 20 * time.Millisecond
 func (c *comparison) request() planning.Request {
 	r := planning.Request{
 		Name: c.workload.Label, Program: program.Options{Model: c.workload.Model, Seq: c.workload.Seq, Precision: "fp32"},
-		Workers: c.workers, Batches: []int{c.workload.Batch}, Cluster: profiling.FastestCluster(c.clusters), Threads: planning.Threads(c.workers),
+		Workers: c.workers, Batches: []int{c.workload.Batch}, Cluster: profiling.FastestCluster(c.clusters), Threads: launching.Threads(c.workers),
 		Paradigms: predictParadigms, Checkpoint: true, Micros: predictMicros,
 	}
 	if len(c.times) > 0 {

@@ -29,7 +29,7 @@ func (s *setup) autoPlan(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("--plan auto: %w", err)
 	}
-	s.plan, s.found = found.Plan, found
+	s.plan, s.found = s.signed(found.Plan), found
 	s.reasons, err = p.Reasons(found)
 	return err
 }

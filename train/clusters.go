@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -68,7 +69,7 @@ func (s *setup) measureHere(ctx context.Context, r *planning.Request, fresh bool
 	o.Fresh, o.Say = fresh, s.sayOnce("profile", "measuring the layers of the model, once")
 	var layers string
 	r.Times, layers, err = profile.MeasureLayers(ctx, o)
-	s.profiles = []string{hardware.Path, layers}
+	s.profiles = []string{filepath.Base(hardware.Path), filepath.Base(layers)}
 	return err
 }
 

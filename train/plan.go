@@ -9,7 +9,7 @@ import (
 	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/parallel"
-	"github.com/galvani-ml/galvani/train/planning"
+	"github.com/galvani-ml/galvani/train/launch"
 )
 
 // PlanOptions say what a plan is looked at for. They mean what they mean in
@@ -89,7 +89,7 @@ func compilePlan(ctx context.Context, plan string, o PlanOptions, out Output) (*
 	if err != nil {
 		return nil, err
 	}
-	c := &compiledPlan{setup: s, spec: &Spec{Config: s.config, Model: text, Plan: s.plan, Threads: planning.Threads(s.config.Workers)}}
+	c := &compiledPlan{setup: s, spec: &Spec{Config: s.config, Model: text, Plan: s.plan, Threads: launch.Threads(s.config.Workers)}}
 	if c.facts, err = s.facts(); err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/galvani-ml/galvani/models"
+	"github.com/galvani-ml/galvani/train/launch"
 	"github.com/galvani-ml/galvani/train/planning"
 	"github.com/galvani-ml/galvani/train/program"
 	"github.com/galvani-ml/galvani/train/sampling"
@@ -166,7 +167,7 @@ func (s *setup) spec() (*Spec, error) {
 	}
 	spec := &Spec{
 		Config: c, Model: text, Plan: s.plan, Data: s.options, Weights: s.weights, Out: c.Out,
-		Threads: planning.Threads(c.Workers),
+		Threads: launch.Threads(c.Workers),
 	}
 	for _, path := range []*string{&spec.Out, &spec.Weights, &spec.Data.Source, &spec.Data.Labels} {
 		if *path == "" {

@@ -9,10 +9,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/galvani-ml/galvani/internal/atomicfile"
 	"github.com/galvani-ml/galvani/parallel"
 	"github.com/galvani-ml/galvani/parallel/search"
+	"github.com/galvani-ml/galvani/train/launch"
 	"github.com/galvani-ml/galvani/train/planning"
 	"github.com/galvani-ml/galvani/train/program"
 )
@@ -23,10 +25,7 @@ func (s *setup) request(strategies []string, batches ...int) (planning.Request, 
 	r := planning.Request{
 		Name:    cmp.Or(c.Init, c.Model),
 		Program: program.Options{Model: s.model, Seq: c.Seq, Dropout: c.Dropout, Precision: c.Precision, Disable: c.DisablePass, Enable: c.EnablePass},
-		Workers: c.Workers, Batches: batches, Memory: int64(c.Memory), Threads: planning.Threads(c.Workers),
-	}
-	if c.MicroBatch > 0 {
-		r.RowsAtOnce = c.MicroBatch
+		Workers: c.Workers, Batches: batches, Memory: int64(c.Memory), Threads: launch.Threads(c.Workers), RowsAtOnce: c.MicroBatch,
 	}
 	return r, allow(&r, strategies)
 }
@@ -76,7 +75,7 @@ func SearchPlan(ctx context.Context, o SearchOptions, out Output) error {
 	return nil
 }
 
-// open prepares the search.
+// prepare finds the model and the machines.
 func (o SearchOptions) prepare(ctx context.Context, out Output) (*setup, planning.Request, error) {
 	s, err := o.PlanOptions.open(ctx, planAuto, out)
 	if err != nil {
@@ -95,11 +94,18 @@ func (o SearchOptions) prepare(ctx context.Context, out Output) (*setup, plannin
 	return s, r, s.describeCluster(ctx, &r, o.Fresh)
 }
 
+// signed returns the plan with what it was made for, and from what.
+func (s *setup) signed(p *parallel.Plan) *parallel.Plan {
+	plan := *p
+	plan.Provenance = parallel.Provenance{
+		Model: cmp.Or(s.config.Init, s.config.Model), Profile: cmp.Or(strings.Join(s.profiles, ", "), s.config.Cluster), Planner: "galvani " + s.version,
+	}
+	return &plan
+}
+
 // writePlan writes the plan found, if it is to be kept.
 func (s *setup) writePlan(found *planning.Found, path string) error {
-	plan := *found.Plan
-	plan.Provenance = parallel.Provenance{Model: cmp.Or(s.config.Init, s.config.Model), Profile: s.config.Cluster, Planner: "galvani " + s.version}
-	text, err := json.MarshalIndent(&plan, "", "  ")
+	text, err := json.MarshalIndent(s.signed(found.Plan), "", "  ")
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ type setup struct {
 	reasons   []string        // why this plan; none where the user gave it
 	found     *planning.Found // by --plan auto; nil where the user gave one
 	version   string          // of this program
-	profiles  []string        // files with what was measured of this machine
+	profiles  []string        // names of the files in the cache with what was measured of this machine; a hash is in each
 	manifest  *Manifest       // of the checkpoint to resume from, nil to start anew
 	weights   string          // directory of the first parameters; empty to draw them
 }

@@ -35,10 +35,9 @@ func Choose(o *Options) (*Choice, error) {
 		return nil, err
 	}
 	p := newPricer(o)
-	sweep := &search.Sweep{
-		Batches: o.Batches, Stages: o.stages(), Micros: o.Micros, Schedules: o.schedules(), Mode: o.mode(),
-		Variants: func(c search.Cell) int { return len(p.variants(c)) },
-		Problem:  p.problem,
+	sweep := p.sweep()
+	if !p.Uniform {
+		sweep.Relaxed = p.relaxed
 	}
 	result, err := sweep.Run()
 	if err != nil {
@@ -55,6 +54,15 @@ func Choose(o *Options) (*Choice, error) {
 	c := &Choice{Evaluation: e, Cell: result.Best.Cell, Cells: len(result.Outcomes), Skipped: result.Skipped}
 	c.Others = p.others(result)
 	return c, nil
+}
+
+// sweep is the search of all cells.
+func (p *pricer) sweep() *search.Sweep {
+	return &search.Sweep{
+		Batches: p.Batches, Stages: p.stages(), Micros: p.Micros, Schedules: p.schedules(), Mode: p.mode(),
+		Variants: func(c search.Cell) int { return len(p.variants(c)) },
+		Problem:  p.problem,
+	}
 }
 
 // plan makes the plan of a solution.

@@ -74,6 +74,32 @@ func TestChoice(t *testing.T) {
 	})
 }
 
+// TestRelaxed holds a sweep that divides cells into variants only where it must
+// against one that has all variants from the beginning.
+func TestRelaxed(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := newPricer(draw(t))
+		all, err := p.sweep().Run()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sweep := p.sweep()
+		sweep.Relaxed = p.relaxed
+		few, err := sweep.Run()
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case (all.Best == nil) != (few.Best == nil):
+			t.Fatalf("%+v, of all variants %+v", few.Best, all.Best)
+		case all.Best != nil && few.Best.Throughput() != all.Best.Throughput():
+			t.Fatalf("%v, of all variants %v", few.Best.Throughput(), all.Best.Throughput())
+		case all.Best == nil && (all.Closest == nil) != (few.Closest == nil),
+			all.Best == nil && all.Closest != nil && few.Closest.Lacks() != all.Closest.Lacks():
+			t.Fatalf("closest %v, of all variants %v", few.Closest, all.Closest)
+		}
+	})
+}
+
 // tight says that a stage is so near its budget that rounding to the search's
 // grid may rule it out.
 func tight(e *Evaluation, slack int64) bool {
@@ -212,7 +238,7 @@ func TestPlay(t *testing.T) {
 		}
 		off := played.Step/c.Step - 1
 		worst, sum, n = max(worst, math.Abs(off)), sum+math.Abs(off), n+1
-		if math.Abs(off) > 0.3 {
+		if math.Abs(off) > 0.6 {
 			t.Fatalf("%v: played %v, by the formula %v", c.Plan, played.Step, c.Step)
 		}
 		for i, s := range played.Stages {
@@ -222,4 +248,7 @@ func TestPlay(t *testing.T) {
 		}
 	})
 	t.Logf("mean difference %.2f%%, at most %.2f%%", 100*sum/n, 100*worst)
+	if sum/n > 0.1 {
+		t.Errorf("formula and simulator are %.1f%% apart in the mean", 100*sum/n)
+	}
 }

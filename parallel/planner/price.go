@@ -16,10 +16,15 @@ type pricer struct {
 	mu      sync.Mutex
 	layers  map[layerKey]*pricedLayer
 	borders map[borderKey][]parallel.BorderExchange
+
+	strategiesOf map[int][]parallel.Strategy // that fit the model, by the number of stages
 }
 
 func newPricer(o *Options) *pricer {
-	return &pricer{Options: o, layers: map[layerKey]*pricedLayer{}, borders: map[borderKey][]parallel.BorderExchange{}}
+	return &pricer{
+		Options: o, layers: map[layerKey]*pricedLayer{}, borders: map[borderKey][]parallel.BorderExchange{},
+		strategiesOf: map[int][]parallel.Strategy{},
+	}
 }
 
 // layerKey identifies what a price depends on.

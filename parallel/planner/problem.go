@@ -16,6 +16,10 @@ func (p *pricer) problem(c search.Cell) (*search.Problem, error) {
 	return p.build(c, variants[c.Variant])
 }
 
+// relaxed returns the problem of a cell in which nothing is decided for all
+// layers together: it has the plans of all variants.
+func (p *pricer) relaxed(c search.Cell) (*search.Problem, error) { return p.build(c, variant{}) }
+
 // variant is what is decided for all layers together.
 type variant struct {
 	end  *parallel.Strategy // of embedding and head, nil for any
@@ -49,10 +53,25 @@ func (p *pricer) variants(c search.Cell) []variant {
 
 // strategies lists those that fit the model and the cell.
 func (p *pricer) strategies(c search.Cell) []parallel.Strategy {
-	return slices.DeleteFunc(p.Space.Strategies(c.Stages), func(s parallel.Strategy) bool {
-		rows := c.Micro * s.Degree(parallel.RoleDP)
-		return !c.Admits(s) || p.Rows > 0 && c.Batch != rows*p.Rows || p.Model.Facts.Admit(s) != nil
-	})
+	var kept []parallel.Strategy
+	for _, s := range p.admitted(c.Stages) {
+		if rows := c.Micro * s.Degree(parallel.RoleDP); c.Admits(s) && (p.Rows == 0 || c.Batch == rows*p.Rows) {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+// admitted lists the strategies of the space that fit the model.
+func (p *pricer) admitted(stages int) []parallel.Strategy {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known, ok := p.strategiesOf[stages]
+	if !ok {
+		known = slices.DeleteFunc(p.Space.Strategies(stages), func(s parallel.Strategy) bool { return p.Model.Facts.Admit(s) != nil })
+		p.strategiesOf[stages] = known
+	}
+	return known
 }
 
 // meshes lists the finest meshes of a group of ranks, each by the numbers of

@@ -61,7 +61,11 @@ type Sweep struct {
 	// Variants returns the number of variants of a cell, 1 where it is nil: what
 	// is decided for all layers together, as a strategy that some must share.
 	Variants func(Cell) int
-	Mode     Mode
+	// Relaxed returns a problem that has the plans of all variants of a cell, and
+	// perhaps more: variants of cells that it rules out are never asked for. nil
+	// where there is none, or no variants.
+	Relaxed func(Cell) (*Problem, error)
+	Mode    Mode
 	// Problem returns the problem of a cell, with the strategies it admits; nil
 	// where there is none, as with more stages than blocks.
 	Problem func(Cell) (*Problem, error)
@@ -95,6 +99,15 @@ type Result struct {
 // Cells lists the cells, only those whose micro-batches divide the batch. With
 // one stage the schedules are one.
 func (w *Sweep) Cells() []Cell {
+	var all []Cell
+	for _, c := range w.cells() {
+		all = append(all, w.variants(c)...)
+	}
+	return all
+}
+
+// cells lists the cells, of each the first variant.
+func (w *Sweep) cells() []Cell {
 	var cells []Cell
 	for _, batch := range w.Batches {
 		for _, stages := range w.Stages {
@@ -104,7 +117,7 @@ func (w *Sweep) Cells() []Cell {
 				}
 				for i, schedule := range w.Schedules {
 					if stages > 1 || i == 0 {
-						cells = append(cells, w.variants(Cell{Batch: batch, Stages: stages, Micro: micro, Schedule: schedule})...)
+						cells = append(cells, Cell{Batch: batch, Stages: stages, Micro: micro, Schedule: schedule})
 					}
 				}
 			}
@@ -126,36 +139,27 @@ func (w *Sweep) variants(c Cell) []Cell {
 }
 
 // Run finds the cell and the plan with the highest throughput. The cell with
-// the best bound is looked at first: its bound is tightened, then it is solved,
-// until no bound is better than the best plan.
+// the best bound is looked at first: its bound is tightened, then it is divided
+// into its variants or solved, until no bound is better than the best plan.
 func (w *Sweep) Run() (*Result, error) {
-	cells := w.Cells()
-	t := &trial{solvers: make([]*Solver, len(cells)), tight: make([]bool, len(cells))}
-	t.Outcomes = make([]Outcome, len(cells))
-	failed := make([]error, len(cells))
-	parallelDo(len(cells), func(i int) {
-		t.Outcomes[i] = Outcome{Cell: cells[i], Bound: math.Inf(1)}
-		p, err := w.Problem(cells[i])
-		if p == nil || err != nil {
-			failed[i] = err
-			return
-		}
-		if t.solvers[i], failed[i] = New(p); failed[i] == nil {
-			t.Outcomes[i].Bound = p.floor()
-		}
-	})
-	if err := errors.Join(failed...); err != nil {
+	t := &trial{sweep: w}
+	cells := w.cells()
+	if w.Relaxed == nil {
+		cells = w.Cells()
+	}
+	if err := t.add(cells, w.Relaxed != nil, 0); err != nil {
 		return nil, err
 	}
-	for i := range cells {
-		if t.solvers[i] != nil {
-			t.open = append(t.open, i)
-		}
-	}
 	for len(t.open) > 0 {
-		if err := t.next(w.Mode); err != nil {
+		if err := t.next(); err != nil {
 			return nil, err
 		}
+	}
+	for _, a := range t.attempts {
+		t.Outcomes = append(t.Outcomes, a.Outcome)
+	}
+	if t.best != nil {
+		t.Best = &t.best.Outcome
 	}
 	return &t.Result, nil
 }
@@ -163,54 +167,104 @@ func (w *Sweep) Run() (*Result, error) {
 // trial is a sweep under way.
 type trial struct {
 	Result
-	solvers []*Solver
-	tight   []bool // the bound is the solver's
-	open    []int  // cells neither solved nor skipped
+	sweep    *Sweep
+	attempts []*attempt // neither divided nor without a problem
+	open     []*attempt // neither solved nor skipped
+	best     *attempt
+}
+
+// attempt is a cell, or all its variants together.
+type attempt struct {
+	Outcome
+	relaxed bool
+	tight   bool // the bound is the solver's
+	solver  *Solver
 }
 
 // promise returns the rows a second that a cell cannot exceed.
-func (t *trial) promise(i int) float64 {
-	return float64(t.Outcomes[i].Cell.Batch) / t.Outcomes[i].Bound
+func (a *attempt) promise() float64 { return float64(a.Cell.Batch) / a.Bound }
+
+// add opens cells, of which a bound is known.
+func (t *trial) add(cells []Cell, relaxed bool, bound float64) error {
+	added := make([]*attempt, len(cells))
+	failed := make([]error, len(cells))
+	problem := t.sweep.Problem
+	if relaxed {
+		problem = t.sweep.Relaxed
+	}
+	parallelDo(len(cells), func(i int) {
+		p, err := problem(cells[i])
+		if p == nil || err != nil {
+			failed[i] = err
+			return
+		}
+		a := &attempt{Outcome: Outcome{Cell: cells[i]}, relaxed: relaxed}
+		if a.solver, failed[i] = New(p); failed[i] == nil {
+			a.Bound = max(bound, p.floor())
+			added[i] = a
+		}
+	})
+	if err := errors.Join(failed...); err != nil {
+		return err
+	}
+	added = slices.DeleteFunc(added, func(a *attempt) bool { return a == nil })
+	t.attempts, t.open = append(t.attempts, added...), append(t.open, added...)
+	return nil
 }
 
 // next takes up the open cell that promises most.
-func (t *trial) next(mode Mode) error {
+func (t *trial) next() error {
 	at := 0
-	for k := range t.open {
-		if t.promise(t.open[k]) > t.promise(t.open[at]) {
+	for k, a := range t.open {
+		if a.promise() > t.open[at].promise() {
 			at = k
 		}
 	}
-	i := t.open[at]
-	if t.Best != nil && t.promise(i) <= t.Best.Throughput() {
+	a := t.open[at]
+	if t.best != nil && a.promise() <= t.best.Throughput() {
 		t.Skipped, t.open = len(t.open), nil
 		return nil
 	}
-	if !t.tight[i] {
-		t.tight[i], t.Outcomes[i].Bound = true, max(t.Outcomes[i].Bound, t.solvers[i].Bound())
+	if !a.tight {
+		a.tight, a.Bound = true, max(a.Bound, a.solver.Bound())
 		return nil
 	}
 	t.open = slices.Delete(t.open, at, at+1)
-	return t.solve(mode, i)
+	defer func() { a.solver = nil }() // its fronts are not needed any more
+	if a.relaxed {
+		return t.divide(a)
+	}
+	return t.solve(a)
+}
+
+// divide opens the variants of a cell. Where none can fit, it does so only if
+// one of them may come closer than what is known.
+func (t *trial) divide(a *attempt) error {
+	if math.IsInf(a.Bound, 1) && t.Closest != nil {
+		var lacking *InfeasibleError
+		if errors.As(a.solver.infeasible(nil), &lacking) && lacking.Lacks() >= t.Closest.Lacks() {
+			return nil
+		}
+	}
+	t.attempts = slices.DeleteFunc(t.attempts, func(b *attempt) bool { return a == b })
+	return t.add(t.sweep.variants(a.Cell), false, a.Bound)
 }
 
 // solve solves a cell.
-func (t *trial) solve(mode Mode, i int) error {
-	o := &t.Outcomes[i]
-	defer func() { t.solvers[i] = nil }() // its fronts are not needed any more
-	solution, err := t.solvers[i].Run(mode)
+func (t *trial) solve(a *attempt) error {
+	solution, err := a.solver.Run(t.sweep.Mode)
 	switch {
-	case errors.As(err, &o.Lacking):
-		if t.Closest == nil || o.Lacking.Lacks() < t.Closest.Lacks() {
-			t.Closest = o.Lacking
+	case errors.As(err, &a.Lacking):
+		if t.Closest == nil || a.Lacking.Lacks() < t.Closest.Lacks() {
+			t.Closest = a.Lacking
 		}
 		return nil
 	case err != nil:
-		return fmt.Errorf("%v: %w", o.Cell, err)
+		return fmt.Errorf("%v: %w", a.Cell, err)
 	}
-	o.Solution = solution
-	if t.Best == nil || o.Throughput() > t.Best.Throughput() {
-		t.Best, t.Problem = o, t.solvers[i].problem
+	a.Solution = solution
+	if t.best == nil || a.Throughput() > t.best.Throughput() {
+		t.best, t.Problem = a, a.solver.problem
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package planning
 
 import (
 	"fmt"
-	"runtime"
 	"slices"
 
 	"github.com/galvani-ml/galvani/exec"
@@ -35,8 +34,6 @@ type Request struct {
 	Stages     []int
 	Micros     []int
 	RowsAtOnce int // sequences that a worker runs at once; 0 for any number
-	Schedules  []parallel.Schedule
-	MaxDegree  map[search.Paradigm]int
 }
 
 // Problem is a request with what the planner needs to know. It is to be closed.
@@ -84,8 +81,8 @@ func (p *Problem) options(facts parallel.Facts, table *program.Table) *planner.O
 		Model:   planner.Model{Name: r.Name, Facts: facts, Kinds: kinds(facts.Blocks), Tied: r.Program.Model.Tied()},
 		Source:  &source{table: table, times: r.Times, request: r},
 		Machine: cost.Machine{Cluster: r.Cluster, Precision: precision(r.Program.Precision)},
-		Space:   search.Space{Devices: r.Workers, Paradigms: r.Paradigms, Checkpoint: r.Checkpoint, MaxDegree: r.MaxDegree},
-		Batches: r.Batches, Stages: r.Stages, Micros: r.Micros, Schedules: r.Schedules, Mode: r.Mode, Uniform: r.Uniform,
+		Space:   search.Space{Devices: r.Workers, Paradigms: r.Paradigms, Checkpoint: r.Checkpoint},
+		Batches: r.Batches, Stages: r.Stages, Micros: r.Micros, Mode: r.Mode, Uniform: r.Uniform,
 		Memory: r.Memory, Rows: r.RowsAtOnce,
 	}
 	if o.Memory == 0 {
@@ -119,6 +116,3 @@ const (
 func kinds(blocks int) []int {
 	return slices.Concat([]int{kindEmbedding}, slices.Repeat([]int{kindBlock}, blocks), []int{kindHead})
 }
-
-// Threads returns how many threads each of so many workers of this machine has.
-func Threads(workers int) int { return max(1, runtime.GOMAXPROCS(0)/workers) }

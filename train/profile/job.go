@@ -3,7 +3,6 @@ package profile
 import (
 	"context"
 	"errors"
-	"runtime"
 
 	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/train/launch"
@@ -41,6 +40,3 @@ func run(ctx context.Context, o Options, s spec) (*found, error) {
 	}
 	return f, nil
 }
-
-// threadsOf shares this machine's processors among workers.
-func threadsOf(workers int) int { return max(1, runtime.GOMAXPROCS(0)/workers) }

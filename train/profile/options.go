@@ -8,6 +8,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/galvani-ml/galvani/comm"
+	"github.com/galvani-ml/galvani/train/launch"
 )
 
 // Options say what to measure. The zero value measures two workers over an
@@ -57,5 +58,5 @@ func (o Options) check() error {
 
 // spec is what the workers are to measure.
 func (o Options) spec() spec {
-	return spec{Threads: threadsOf(o.Workers), Plane: o.Plane, Sizes: sizesTo(o.Largest), Window: o.Window, Shapes: shapes, Stream: streamElements}
+	return spec{Threads: launch.Threads(o.Workers), Plane: o.Plane, Sizes: sizesTo(o.Largest), Window: o.Window, Shapes: shapes, Stream: streamElements}
 }
