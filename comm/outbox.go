@@ -226,7 +226,8 @@ func (b *outbox) pump() error {
 }
 
 // pick waits for an edge that can go on and returns its next frame, which stays
-// queued, or nil if the outbox is over.
+// queued, or nil if the outbox is over. It takes the credit of the frame: the
+// peer may give it back before done.
 func (b *outbox) pick() (*outEdge, *frame) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -236,6 +237,7 @@ func (b *outbox) pick() (*outEdge, *frame) {
 		}
 		if e, ok := b.ready.pop(); ok {
 			e.listed, e.pumping = false, true
+			e.credits--
 			e.resumes = b.resumes[e.dst]
 			return e, e.queue.peek()
 		}
@@ -250,12 +252,12 @@ func (b *outbox) done(e *outEdge, f *frame, full bool) {
 	defer b.mu.Unlock()
 	e.pumping = false
 	if full {
+		e.credits++
 		e.full = e.resumes == b.resumes[e.dst]
 		b.schedule(e)
 		return
 	}
 	e.queue.pop()
-	e.credits--
 	if b.queued--; b.queued == 0 {
 		b.wake.Broadcast()
 	}
