@@ -23,6 +23,7 @@ const (
 	maxChunks  = 1<<16 - 1
 	maxRanks   = 1 << 16
 	maxFrame   = 64 << 20 // bytes, the most that any NATS server takes
+	maxMessage = 64 << 20 // bytes of what is no tensor
 )
 
 // kind says what a frame is.

@@ -313,6 +313,9 @@ func (b *inbox) takeBytes(ctx context.Context, e *inEdge, src int, tag Tag) ([]b
 	if err := b.mismatch(&c.header, tag, Bytes, -1); err != nil {
 		return nil, err
 	}
+	if c.total > maxMessage {
+		return nil, &CorruptError{Kind: Overrun, Rank: b.rank, Peer: src, Tag: tag, Detail: fmt.Sprintf("a message of %d bytes, at most %d are taken", c.total, maxMessage)}
+	}
 	var x []byte
 	for total := int(c.total); ; {
 		if err := b.verify(&c, tag, len(x), total); err != nil {

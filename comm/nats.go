@@ -281,7 +281,7 @@ func (t *natsTransport) send(ctx context.Context, dst int, tag Tag, d DType, x [
 	if err := checkPeer(t.rank, t.size, dst); err != nil {
 		return err
 	}
-	if err := t.out.fits(tag, x); err != nil {
+	if err := t.out.fits(tag, d, x); err != nil {
 		return err
 	}
 	err := t.left(dst)

@@ -91,8 +91,12 @@ func (b *outbox) edge(dst int, id uint32) *outEdge {
 // frames is the number of frames of chunk bytes that x takes.
 func frames(x []byte, chunk int) int { return max(1, (len(x)+chunk-1)/chunk) }
 
-// fits refuses tensors of more frames than a header can count.
-func (b *outbox) fits(tag Tag, x []byte) error {
+// fits refuses tensors of more frames than a header can count, and messages that are
+// larger than a receiver takes.
+func (b *outbox) fits(tag Tag, d DType, x []byte) error {
+	if d == Bytes && len(x) > maxMessage {
+		return fmt.Errorf("comm: %v: a message of %d bytes, at most %d are taken: send it in parts", tag, len(x), maxMessage)
+	}
 	if frames(x, b.chunk) > maxChunks {
 		return fmt.Errorf("comm: %v of %d bytes is more than %d frames of %d bytes: send it in parts", tag, len(x), maxChunks, b.chunk)
 	}

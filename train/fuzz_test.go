@@ -94,11 +94,12 @@ func FuzzReport(f *testing.F) {
 		`{"Step":1,"Loss":2.5,"GradNorm":1,"LR":0.1,"Seconds":0.1,"PeakBytes":9,"SentBytes":3}`, `{"Step":-1}`, `{"Step":9223372036854775807}`,
 		`{"Step":1,"Seconds":-1}`, `{"Step":1,"Weights":"../../x.safetensors"}`, `{"Step":1,"States":"/x.safetensors"}`,
 		`{"Step":1,"Weights":"model-00001-of-00002.safetensors","States":"s.safetensors","Parts":{"wte":[{"Index":0,"Count":2}]}}`, `null`, `{"Parts":null}`,
+		`{"Text":"tcp (2 ranks on 2 hosts)","Notes":["shm cannot join ranks 0 and 1: no"]}`,
 	} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		for _, r := range []report{&stepReport{}, &valReport{}, &savedReport{}} {
+		for _, r := range []report{&stepReport{}, &valReport{}, &savedReport{}, &routesReport{}} {
 			if err := decodeReport(text, 3, r); err != nil {
 				continue
 			}
@@ -113,6 +114,30 @@ func FuzzReport(f *testing.F) {
 		var s savedReport
 		if decodeReport(text, 3, &s) == nil {
 			_ = checkCover(&graph.Model{}, []savedReport{s, s})
+		}
+	})
+}
+
+// FuzzMarks shows that a snapshot counts only if all ranks have marked the same step.
+func FuzzMarks(f *testing.F) {
+	marks := func(steps ...uint64) (text []byte) {
+		for _, s := range steps {
+			text = binary.LittleEndian.AppendUint64(text, s)
+		}
+		return text
+	}
+	f.Add(marks(3, 3))
+	f.Add(marks(3, 4))
+	f.Add(marks(0, 0, 0))
+	f.Add(marks(1<<63, 1<<63))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if len(text) < 8 {
+			return
+		}
+		text = text[:len(text)/8*8]
+		step := markedStep(text)
+		if step < 0 || step > 0 && !bytes.Equal(text, bytes.Repeat(marks(uint64(step)), len(text)/8)) {
+			t.Fatalf("step %d of %v", step, text)
 		}
 	})
 }

@@ -2,7 +2,6 @@ package train
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -121,7 +120,7 @@ func (j *job) handle(e comm.Event) (last bool, err error) {
 	switch e.Kind {
 	case eventRoutes:
 		var r routesReport
-		if err := json.Unmarshal(e.Data, &r); err != nil {
+		if err := decodeReport(e.Data, j.spec.Config.Steps, &r); err != nil {
 			return false, err
 		}
 		j.progress.fact("data plane", "%s", r.Text)

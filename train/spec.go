@@ -1,12 +1,15 @@
 package train
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 
+	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/data"
 	"github.com/galvani-ml/galvani/graph"
 	"github.com/galvani-ml/galvani/models"
@@ -41,8 +44,8 @@ func decodeSpec(text []byte, workers int) (*Spec, error) {
 	if err := s.validate(); err != nil {
 		return nil, fmt.Errorf("job spec: %w", err)
 	}
-	if n := s.Plan.Mesh().Size(); n != workers {
-		return nil, fmt.Errorf("job spec: a plan of %d workers, the job has %d", n, workers)
+	if n := s.Plan.Mesh().Size(); n != workers || s.Config.Workers != workers {
+		return nil, fmt.Errorf("job spec: a plan of %d workers, a configuration of %d, the job has %d", n, s.Config.Workers, workers)
 	}
 	return s, nil
 }
@@ -61,6 +64,12 @@ func (s *Spec) validate() error {
 	}
 	if c.Seq < 1 || c.Batch < 1 || c.Seq > math.MaxInt32/c.Batch {
 		return fmt.Errorf("batches of %d sequences of %d tokens", c.Batch, c.Seq)
+	}
+	if c.SnapshotEvery < 0 || c.SaveEvery < 0 || c.EvalEvery < 0 {
+		return fmt.Errorf("snapshots every %d steps, checkpoints every %d, evaluations every %d", c.SnapshotEvery, c.SaveEvery, c.EvalEvery)
+	}
+	if _, err := comm.ParsePlane(cmp.Or(c.Collectives, string(comm.NATS))); err != nil { // older records name none
+		return err
 	}
 	cfg, err := models.ParseConfig(s.Model)
 	if err != nil {
@@ -152,6 +161,20 @@ func (r *stepReport) check(steps int) error {
 }
 
 func (r *valReport) check(steps int) error { return checkStep(r.Step, steps) }
+
+// Bounds of what is shown of data planes: all pairs of 64 ranks may have a note.
+const (
+	maxNotes     = 1 << 11
+	maxNoteBytes = 16 << 10
+)
+
+func (r *routesReport) check(int) error {
+	long := slices.ContainsFunc(r.Notes, func(note string) bool { return len(note) > maxNoteBytes })
+	if len(r.Text) > maxNoteBytes || len(r.Notes) > maxNotes || long {
+		return fmt.Errorf("a data plane of %d bytes, %d notes of up to %d: more than is shown", len(r.Text), maxNotes, maxNoteBytes)
+	}
+	return nil
+}
 
 // check refuses files that are none of a checkpoint's tensors: their names become
 // paths in its directory.

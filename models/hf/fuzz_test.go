@@ -28,6 +28,8 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x02\x00\x00\x00\x00{}"))
 	header := `{"a":{"dtype":"F16","shape":[0,18446744073709551615],"data_offsets":[0,0]}}    `
 	f.Add(append([]byte{byte(len(header)), 0, 0, 0, 0, 0, 0, 0}, header...))
+	shard := &graph.Shard{Param: &graph.Param{Name: "a", Shape: []int{2, 2}, Stored: []int{2, 2}}, Parts: []graph.Part{{Index: 1, Count: 2}, {}}}
+	part := make([]float32, 2)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		parsed, err := parse(data)
 		if err != nil {
@@ -43,6 +45,8 @@ func FuzzParse(f *testing.F) {
 			if err := ts.Load(name, dst); err != nil && (info.Dtype == "F32" || info.Dtype == "F16" || info.Dtype == "BF16") {
 				t.Fatal(err)
 			}
+			// A snapshot's parts: where the tensor is not of the parameter's size, an error.
+			_ = ts.LoadShard(name, shard, part)
 		}
 	})
 }

@@ -1,12 +1,16 @@
 package profile
 
 import (
+	"cmp"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
+	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/parallel/cluster"
 )
 
@@ -30,6 +34,9 @@ func decodeSpec(text []byte) (spec, error) {
 		return s, fmt.Errorf("%d threads, %v a figure, vectors of %d elements: this version measures with up to %d, %v and %d",
 			s.Threads, s.Window, s.Stream, maxThreads, maxWindow, maxStream)
 	}
+	if _, err := comm.ParsePlane(string(cmp.Or(s.Plane, comm.NATS))); err != nil {
+		return s, err
+	}
 	if len(s.Sizes) > maxEntries || len(s.Shapes) > maxEntries {
 		return s, fmt.Errorf("%d sizes and %d shapes: this version measures up to %d", len(s.Sizes), len(s.Shapes), maxEntries)
 	}
@@ -50,6 +57,9 @@ func decodeSpec(text []byte) (spec, error) {
 func decodeFound(text []byte, workers int) (*found, error) {
 	f := &found{}
 	if err := json.Unmarshal(text, f); err != nil {
+		return nil, err
+	}
+	if _, err := comm.ParsePlane(string(f.Plane)); err != nil {
 		return nil, err
 	}
 	figures := []figure{f.Bandwidth, f.Launch, f.Overlap.Compute, f.Overlap.Exchange, f.Overlap.Both}
@@ -77,6 +87,21 @@ func decodeFound(text []byte, workers int) (*found, error) {
 		return nil, errors.New("a negative number of bytes")
 	}
 	return f, nil
+}
+
+// decodeTimes reads n times in seconds that another rank measured.
+func decodeTimes(text []byte, n int) ([]float64, error) {
+	if len(text) != 8*n {
+		return nil, fmt.Errorf("%d bytes of times, this rank has %d", len(text), 8*n)
+	}
+	times := make([]float64, n)
+	for i := range times {
+		times[i] = math.Float64frombits(binary.LittleEndian.Uint64(text[8*i:]))
+		if !(times[i] >= 0 && times[i] <= maxSeconds) {
+			return nil, fmt.Errorf("a time of %v s", times[i])
+		}
+	}
+	return times, nil
 }
 
 // of reports whether so many workers can form the layout.

@@ -1,10 +1,12 @@
 package profile
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"math"
 	"testing"
 
+	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/parallel"
 )
 
@@ -50,7 +52,7 @@ func FuzzSpec(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(text)
-	for _, text := range []string{`null`, `{"Threads":-1}`, `{"Threads":1,"Stream":1,"Sizes":[-4]}`, `{"Threads":1,"Stream":9223372036854775807}`, `{"Threads":1,"Stream":1,"Shapes":[{"Rows":0}]}`} {
+	for _, text := range []string{`null`, `{"Threads":-1}`, `{"Threads":1,"Stream":1,"Plane":"pigeon"}`, `{"Threads":1,"Stream":1,"Sizes":[-4]}`, `{"Threads":1,"Stream":9223372036854775807}`, `{"Threads":1,"Stream":1,"Shapes":[{"Rows":0}]}`} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -66,9 +68,37 @@ func FuzzSpec(f *testing.F) {
 	})
 }
 
+// FuzzTimes shows that what another rank measured makes a figure or an error.
+func FuzzTimes(f *testing.F) {
+	for _, times := range [][]float64{{1e-3, 2e-3}, {math.NaN()}, {math.Inf(1), 1}, {-1}, {0, 0}, {5e-324}, {1e308, 1e308}} {
+		var text []byte
+		for _, x := range times {
+			text = binary.LittleEndian.AppendUint64(text, math.Float64bits(x))
+		}
+		f.Add(text, len(times))
+	}
+	s := &stand{spec: Options{}.withDefaults().spec()}
+	f.Fuzz(func(t *testing.T, text []byte, n int) {
+		if n < 1 || n > maxTurns {
+			return // this rank's own
+		}
+		times, err := decodeTimes(text, n)
+		if err != nil {
+			return
+		}
+		if calls, turns := s.repetitions(times[0]); calls < 1 || calls > maxCalls || turns < 1 || turns > maxTurns {
+			t.Fatalf("%d turns of %d calls", turns, calls)
+		}
+		if x := summarize(slowest([][]float64{times, times})); !(x.Seconds >= 0) || !(x.Spread >= 0) {
+			t.Fatalf("%v make %v", times, x)
+		}
+	})
+}
+
 // FuzzFound shows that whatever workers report makes a cluster or an error.
 func FuzzFound(f *testing.F) {
 	good := found{
+		Plane:     comm.TCP,
 		Exchanges: []series{{"all_reduce", layout{2, 1}, []int64{1024, 4096}, []figure{{1e-3, 0.1}, {2e-3, 0.1}}}},
 		Rates:     []rate{{"linear", "fp32", 1000, figure{1e-6, 0.1}}}, Bandwidth: figure{1e-2, 0.1}, Bytes: 1 << 20, Launch: figure{1e-6, 0},
 		Overlap: overlap{figure{1, 0}, figure{1, 0}, figure{1.5, 0}},
