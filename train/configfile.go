@@ -58,6 +58,9 @@ func parseConfig(text []byte) (map[string]any, error) {
 		if err := checkKeys(doc.Body); err != nil {
 			return nil, err
 		}
+		if err := checkAliases(doc.Body); err != nil {
+			return nil, err
+		}
 	}
 	if err := yaml.UnmarshalWithOptions(text, &Config{}, yaml.Strict()); err != nil {
 		return nil, placed(err)
@@ -91,6 +94,32 @@ func checkKeys(body ast.Node) error {
 		}
 	}
 	return nil
+}
+
+// aliases finds the first alias.
+type aliases struct{ first *ast.AliasNode }
+
+// Visit implements ast.Visitor.
+func (a *aliases) Visit(n ast.Node) ast.Visitor {
+	if alias, ok := n.(*ast.AliasNode); ok && a.first == nil {
+		a.first = alias
+	}
+	return a
+}
+
+// checkAliases refuses aliases: a few hundred bytes of them stand for more values than
+// there is memory.
+func checkAliases(body ast.Node) error {
+	if body == nil {
+		return nil
+	}
+	var a aliases
+	ast.Walk(&a, body)
+	if a.first == nil {
+		return nil
+	}
+	p := a.first.GetToken().Position
+	return fmt.Errorf("%d:%d: aliases are not read: write the value out", p.Line, p.Column)
 }
 
 func pairs(body ast.Node) []*ast.MappingValueNode {
