@@ -2,7 +2,9 @@ GOLANGCI_LINT_VERSION := v2.15.0
 
 export CGO_ENABLED := 0
 
-.PHONY: help build test race soak chaos lint verify bench memory golden docs
+FUZZTIME := 60s
+
+.PHONY: help build test race fuzz soak chaos lint verify bench memory golden docs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -15,6 +17,10 @@ test: ## all tests
 
 race: ## all tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race ./...
+
+fuzz: ## every fuzz target for FUZZTIME (60s), one after the other; stops at the first finding, which stays in testdata/fuzz as a seed
+	grep -rEo '^func Fuzz\w+' --include='*_test.go' . | sed 's|/[^/]*:func | |' | while read -r dir name; do \
+		go test $$dir -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s || exit 1; done
 
 soak: ## 5,000 random plans in one process and 500 in worker processes, each beside one device; minutes
 	go test ./train -run EveryPlan -v -timeout 0 -rapid.checks=1000

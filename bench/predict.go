@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/models"
 )
 
@@ -22,7 +23,10 @@ type PredictOptions struct {
 	Plans     int       // most plans of a workload beside those that are chosen; default 40
 	Rounds    int       // turns that each plan takes; default 3
 	Steps     int       // a turn; default 3
-	LinkRates []string  // as 1Gbps: also within a network of that rate
+	LinkRates []string  // as 1Gbps: within networks of these rates instead
+	// Collectives is the data plane. Default auto; tcp within networks of a rate,
+	// where ranks of one host would not use it.
+	Collectives string
 	Fresh     bool      // measure this machine and the layers anew
 	Cache     string    // directory of what was measured; default the user's
 	JSON      bool      // one JSON object a line instead of tables
@@ -146,6 +150,9 @@ func (o PredictOptions) withDefaults() (PredictOptions, error) {
 	}
 	if slices.Min(o.Workers) < 1 {
 		return o, fmt.Errorf("bench: %v workers: must be at least 1", o.Workers)
+	}
+	if _, err := comm.ParsePlane(cmp.Or(o.Collectives, string(comm.Auto))); err != nil {
+		return o, err
 	}
 	for _, r := range o.LinkRates {
 		if _, err := parseRate(r); err != nil {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/galvani-ml/galvani/comm"
 )
 
 // predictChildKind names the child that compares within a network of its own.
@@ -30,6 +33,7 @@ func predictShaped(ctx context.Context, o PredictOptions, stdout io.Writer) erro
 		}
 		inside := o
 		inside.LinkRates, inside.Network, inside.Log = nil, rate, nil
+		inside.Collectives = cmp.Or(o.Collectives, string(comm.TCP))
 		if err := predictWithin(ctx, inside, o.Log, stdout); err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/parallel"
 	"github.com/galvani-ml/galvani/parallel/cluster"
@@ -151,7 +152,7 @@ func (c *comparison) config(plan string) training.Config {
 	t := training.Config{
 		Data: c.tokens(), DataOrder: "sequential", Seq: c.workload.Seq, Batch: c.workload.Batch, Steps: warmup + c.options.Steps,
 		Vocab: max(300, c.workload.Model.Vocab()), LR: learningRate, LRSchedule: "constant", Betas: training.Betas{beta1, beta2}, Eps: epsilon,
-		Seed: seed, Clip: 1, Plan: plan, Precision: "fp32", Device: "auto", Collectives: "auto",
+		Seed: seed, Clip: 1, Plan: plan, Precision: "fp32", Device: "auto", Collectives: cmp.Or(c.options.Collectives, string(comm.Auto)),
 	}
 	if c.workload.Model.Type() == "bert" {
 		t.Labels = c.labels()
@@ -164,7 +165,7 @@ func (c *comparison) config(plan string) training.Config {
 func (c *comparison) measure(ctx context.Context) error {
 	cache := filepath.Join(c.dir, "profiles")
 	say := func(_, text string) { c.say("measuring %s", text) }
-	o := profiling.Options{Workers: c.workers, Fresh: true, Cache: cache, Network: c.options.Network, Window: hardwareWindow, Version: c.options.Version, Say: say}
+	o := profiling.Options{Workers: c.workers, Plane: comm.Plane(c.options.Collectives), Fresh: true, Cache: cache, Network: c.options.Network, Window: hardwareWindow, Version: c.options.Version, Say: say}
 	if c.options.quick {
 		o.Window, o.Largest = time.Millisecond, 16<<10
 	}

@@ -15,6 +15,9 @@ import (
 // than any step.
 const grace = 20 * time.Second
 
+// maxSaid bounds what a child says in all, in bytes.
+const maxSaid = 256 << 20
+
 // process is a child as its parent sees it.
 type process struct {
 	name    string
@@ -53,7 +56,7 @@ func start(ctx context.Context, name string, env []string, timeout time.Duration
 	if err := p.cmd.Start(); err != nil {
 		return nil, p.failed("starting", err)
 	}
-	p.stdin, p.in, p.out = stdin, json.NewEncoder(stdin), json.NewDecoder(stdout)
+	p.stdin, p.in, p.out = stdin, json.NewEncoder(stdin), json.NewDecoder(io.LimitReader(stdout, maxSaid))
 	return p, nil
 }
 

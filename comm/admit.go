@@ -7,11 +7,31 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
+// maxText bounds texts of others that errors and logs repeat, in bytes: host
+// names, versions, reasons.
+const maxText = 16 << 10
+
+// shortened is the beginning of a text.
+func shortened(s string) string { return s[:min(len(s), maxText)] }
+
+// decodeJoin reads a request to join. Its id becomes part of subjects, so only
+// what cannot change them is taken.
+func decodeJoin(b []byte) (joinRequest, error) {
+	var req joinRequest
+	if err := json.Unmarshal(b, &req); err != nil {
+		return req, fmt.Errorf("comm: request to join: %w", err)
+	}
+	if err := checkToken("worker ID", shortened(req.ID)); err != nil {
+		return req, err
+	}
+	req.Host, req.Version = shortened(req.Host), shortened(req.Version)
+	return req, nil
+}
+
 // onJoin answers one request to join.
 func (c *Coordinator) onJoin(m *nats.Msg) {
-	var req joinRequest
 	reply := joinReply{Size: c.opt.Workers, Leases: c.opt.Leases}
-	err := json.Unmarshal(m.Data, &req)
+	req, err := decodeJoin(m.Data)
 	if err == nil {
 		reply.Rank, err = c.admit(req)
 	}

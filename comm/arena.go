@@ -33,7 +33,7 @@ func openArena(path string, rank, ranks int) (*arena, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &arena{fd: fd, used: arenaCells * int(unsafe.Sizeof(arenaCell{})), peers: make([][]byte, ranks)}
+	a := &arena{fd: fd, used: arenaBegin, peers: make([][]byte, ranks)}
 	if err := reserveSegment(fd, 0, int64(a.used)); err != nil {
 		closeSegment(fd)
 		return nil, err
@@ -65,6 +65,7 @@ func (a *arena) close() {
 const (
 	arenaBytes = 16 << 30 // of addresses
 	arenaCells = 256      // groups that may use it
+	arenaBegin = arenaCells * int(unsafe.Sizeof(arenaCell{}))
 	// arenaLeast is the size in bytes from which tensors are worth the two meetings
 	// of a collective in place.
 	arenaLeast = 16 << 10
@@ -214,11 +215,11 @@ func (g *arenaGroup) run(ctx context.Context, tag Tag, whole, out []float32) (bo
 		if from == 0 || c.op.Load() != uint32(tag.Op) || c.count.Load() != uint64(len(whole)) {
 			return false, nil
 		}
-		memory := g.arena.peers[g.ranks[i]]
-		if from > uint64(len(memory)) || uint64(4*len(whole)) > uint64(len(memory))-from {
+		x, ok := tensorAt(g.arena.peers[g.ranks[i]], from, len(whole))
+		if !ok {
 			return false, &CorruptError{Kind: BadHeader, Rank: g.ranks[g.me], Peer: g.ranks[i], Tag: tag, Detail: "a tensor outside of its arena"}
 		}
-		all = append(all, rawFloats(memory[from:][:4*len(whole)]))
+		all = append(all, x)
 	}
 	switch tag.Op {
 	case OpAllReduce:
@@ -240,6 +241,15 @@ func (g *arenaGroup) run(ctx context.Context, tag Tag, whole, out []float32) (bo
 		err = errors.New("comm: a member began another collective before the end of this")
 	}
 	return true, err
+}
+
+// tensorAt is the tensor of n elements at a byte of an arena where its owner says that
+// it is; ok is false where there can be none.
+func tensorAt(memory []byte, from uint64, n int) (x []float32, ok bool) {
+	if from < uint64(arenaBegin) || from%4 != 0 || from > uint64(len(memory)) || uint64(n) > (uint64(len(memory))-from)/4 {
+		return nil, false
+	}
+	return rawFloats(memory[from:][:4*n]), true
 }
 
 // arenaBlock is how many elements are summed at a time: they stay in cache while

@@ -2,6 +2,7 @@ package comm
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -42,6 +43,19 @@ func failureOf(err error, self int) failure {
 		return failure{pe.Rank, pe.Cause.Error(), Transient(err)}
 	}
 	return failure{self, err.Error(), Transient(err)}
+}
+
+// decodeFailure reads a failure. Of one that does not tell its rank that is from.
+func decodeFailure(b []byte, from int) failure {
+	f := failure{Rank: from}
+	if err := json.Unmarshal(b, &f); err != nil {
+		f = failure{Rank: from, Reason: string(b)}
+	}
+	if f.Rank < -1 || f.Rank >= maxRanks {
+		f.Rank = from
+	}
+	f.Reason = shortened(f.Reason)
+	return f
 }
 
 // kindErrorReport is the kind of the event that carries a failure.

@@ -234,7 +234,7 @@ func (c *Coordinator) event(m *nats.Msg) (Event, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := c.member(t[0])
-	if w == nil || len(m.Data) < 8 {
+	if w == nil || len(t) < 2 || len(m.Data) < 8 {
 		return Event{}, fmt.Errorf("comm: event %s of %d bytes comes from no worker of this job", m.Subject, len(m.Data))
 	}
 	seq := binary.LittleEndian.Uint64(m.Data)
@@ -247,10 +247,7 @@ func (c *Coordinator) event(m *nats.Msg) (Event, error) {
 		return ev, nil
 	}
 	_ = m.Respond(nil) // the job ends with or without it
-	f := failure{Rank: ev.Rank}
-	if err := json.Unmarshal(ev.Data, &f); err != nil {
-		f.Reason = string(ev.Data)
-	}
+	f := decodeFailure(ev.Data, ev.Rank)
 	return Event{}, &PeerError{Rank: f.Rank, Cause: &reportedError{f.Reason, f.Transient}}
 }
 

@@ -52,6 +52,7 @@ const (
 	BadHeader   Corruption = "bad header"   // a header that no peer would send
 	BadChecksum Corruption = "bad checksum" // payload bytes changed on the way
 	StaleEpoch  Corruption = "stale epoch"  // a frame of another life of the job
+	Overrun     Corruption = "overrun"      // frames, edges or credits beyond what may be under way
 )
 
 // CorruptError says that the frames of a peer did not arrive as they were sent.

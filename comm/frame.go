@@ -23,6 +23,7 @@ const (
 	maxChunks  = 1<<16 - 1
 	maxRanks   = 1 << 16
 	maxFrame   = 64 << 20 // bytes, the most that any NATS server takes
+	maxMessage = 64 << 20 // bytes of what is no tensor
 )
 
 // kind says what a frame is.
@@ -129,6 +130,8 @@ func (h *header) check(n int) error {
 		return fmt.Errorf("chunk %d of %d covers bytes %d to %d of %d", h.chunk, h.chunks, h.offset, end, h.total)
 	case h.total > uint64(h.chunks)*maxFrame:
 		return fmt.Errorf("%d bytes in %d chunks", h.total, h.chunks)
+	case h.dtype == Float32 && (n%4 != 0 || h.offset%4 != 0):
+		return fmt.Errorf("chunk %d of %d has %d bytes at %d, which are no whole elements", h.chunk, h.chunks, n, h.offset)
 	}
 	return nil
 }

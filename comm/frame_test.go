@@ -17,6 +17,9 @@ func drawHeader(t *rapid.T) (header, []byte) {
 		chunks: rapid.Uint16Range(1, maxChunks).Draw(t, "chunks"), offset: rapid.Uint64Range(0, 1<<20).Draw(t, "offset"),
 	}
 	payload := rapid.SliceOfN(rapid.Byte(), 1, 50).Draw(t, "payload")
+	if h.dtype == Float32 {
+		payload, h.offset = payload[:len(payload)&^3], h.offset&^3
+	}
 	h.chunk = rapid.Uint16Range(0, h.chunks-1).Draw(t, "chunk")
 	h.total = h.offset + uint64(len(payload))
 	if !h.last() {
@@ -60,6 +63,8 @@ func FuzzParseFrame(f *testing.F) {
 	f.Add(encode(header{kind: kindData, chunks: 2, total: 3}, []byte("abc")))
 	f.Add(encode(header{kind: kindCredit, seq: 4}, nil))
 	f.Add(encode(header{kind: 99}, nil))
+	f.Add(encode(header{kind: kindData, dtype: Float32, chunks: 1, total: 3}, []byte("abc")))
+	f.Add(encode(header{kind: kindData, dtype: Bytes, chunks: maxChunks, total: maxChunks * maxFrame}, []byte("abc")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, payload, err := parseFrame(b)
 		if err != nil {

@@ -17,6 +17,7 @@ type inbox struct {
 	timeout    time.Duration
 	backlog    int                                        // bytes per edge that may wait here before credits stop
 	quantum    int                                        // frames per credit message
+	window     func(src int) int                          // frames of an edge that a peer may send without credit; with credit only
 	credit     func(src int, edge uint32, n int)          // hands n credits back; nil where there are none
 	lead       func(ctx context.Context, e *inEdge) error // waits in place of await; may be nil
 	mu         sync.Mutex                                 // guards what follows
@@ -59,11 +60,20 @@ type inEdge struct {
 	idle  sync.Cond
 }
 
+// A peer that minds its credits has at most a window of frames under way. Windows
+// may differ between ranks; one that sends overrun times as much minds none.
+// maxEdges bounds the edges that a peer can open.
+const (
+	overrun  = 4
+	maxEdges = 1 << 16
+)
+
 func newInbox(life context.Context, fail func(error), rank, size int, o TransportOptions) *inbox {
 	return &inbox{
 		rank: rank, size: size, life: life, fail: fail,
 		timeout: o.Timeout, backlog: o.Backlog, quantum: max(1, o.Window/4),
-		edges: map[edgeKey]*inEdge{}, gone: make([]bool, size),
+		window: func(int) int { return o.Window },
+		edges:  map[edgeKey]*inEdge{}, gone: make([]bool, size),
 	}
 }
 
@@ -86,13 +96,33 @@ func (b *inbox) edge(src int, id uint32) *inEdge {
 	return e
 }
 
+// opened is the edge that a frame came on.
+func (b *inbox) opened(h *header) (*inEdge, error) {
+	b.mu.Lock()
+	_, ok := b.edges[edgeKey{int(h.src), h.edge}]
+	n := len(b.edges)
+	b.mu.Unlock()
+	if !ok && n >= maxEdges+b.size {
+		return nil, &CorruptError{Kind: Overrun, Rank: b.rank, Peer: int(h.src), Tag: h.tag(), Detail: fmt.Sprintf("there are %d edges already", n)}
+	}
+	return b.edge(int(h.src), h.edge), nil
+}
+
 // deliver takes in the next frame of an edge. It never blocks.
 func (b *inbox) deliver(c chunk) error {
-	e := b.edge(int(c.src), c.edge)
+	e, err := b.opened(&c.header)
+	if err != nil {
+		return err
+	}
 	e.mu.Lock()
 	if err := e.follows(&c.header, b.rank); err != nil {
 		e.mu.Unlock()
 		return err
+	}
+	if b.credit != nil && e.owed/overrun >= b.window(int(c.src)) {
+		e.mu.Unlock()
+		return &CorruptError{Kind: Overrun, Rank: b.rank, Peer: int(c.src), Tag: c.tag(),
+			Detail: fmt.Sprintf("%d frames are here that no credit was given back for", e.owed)}
 	}
 	ready := true
 	switch {
@@ -273,7 +303,8 @@ func (b *inbox) RecvBytes(ctx context.Context, src int, tag Tag) ([]byte, error)
 	return x, nil
 }
 
-// takeBytes takes the chunks of a message out of the queue.
+// takeBytes takes the chunks of a message out of the queue. It takes memory as they
+// come, not as the first one says.
 func (b *inbox) takeBytes(ctx context.Context, e *inEdge, src int, tag Tag) ([]byte, error) {
 	c, err := b.next(ctx, e, src, tag)
 	if err != nil {
@@ -282,10 +313,20 @@ func (b *inbox) takeBytes(ctx context.Context, e *inEdge, src int, tag Tag) ([]b
 	if err := b.mismatch(&c.header, tag, Bytes, -1); err != nil {
 		return nil, err
 	}
-	p := post{tag: tag, dtype: Bytes, dst: make([]byte, c.total)}
-	for {
-		if p.take(b, &c) {
-			return p.dst, p.err
+	if c.total > maxMessage {
+		return nil, &CorruptError{Kind: Overrun, Rank: b.rank, Peer: src, Tag: tag, Detail: fmt.Sprintf("a message of %d bytes, at most %d are taken", c.total, maxMessage)}
+	}
+	var x []byte
+	for total := int(c.total); ; {
+		if err := b.verify(&c, tag, len(x), total); err != nil {
+			return nil, err
+		}
+		x = append(x, c.data...)
+		if c.own != nil {
+			c.own.free()
+		}
+		if c.last() {
+			return x, nil
 		}
 		if c, err = b.next(ctx, e, src, tag); err != nil {
 			return nil, err

@@ -3,7 +3,9 @@ package comm
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 )
 
@@ -80,4 +82,67 @@ func TestLostLastFrame(t *testing.T) {
 	}
 	wantAs[*TimeoutError](t, w[1].Recv(t.Context(), 0, Tag{}, make([]float32, 10)))
 	each(2, func(rank int) error { return w[rank].Close() })
+}
+
+// What a peer sends without credits, on edges without end, or as credits for
+// nothing ends the transport before it takes memory without end.
+func TestOverruns(t *testing.T) {
+	open := func() *inbox {
+		b := newInbox(t.Context(), func(error) {}, 0, 2, TransportOptions{Window: 4, Backlog: 1})
+		b.credit = func(int, uint32, int) {}
+		return b
+	}
+	data := func(edge, seq uint32) chunk {
+		return chunk{header: header{kind: kindData, src: 1, edge: edge, seq: seq, chunks: 1, total: 4}, data: []byte("abcd")}
+	}
+	until := func(most int, deliver func(i int) error) error {
+		for i := range most + 1 {
+			if err := deliver(i); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	b := open()
+	frames := until(overrun*4, func(i int) error { return b.deliver(data(0, uint32(i))) })
+	b = open()
+	edges := until(maxEdges+2, func(i int) error { return b.deliver(data(uint32(i), 0)) })
+	out := newOutbox(t.Context(), 0, 0, TransportOptions{Window: 4, Chunk: 64, Queue: 1}, []wire{mute{}, mute{}})
+	unsent := out.grant(1, 0, 1)
+	if err := out.send(t.Context(), 1, Tag{}, Bytes, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	many := out.grant(1, 0, 2)
+	for what, err := range map[string]error{"frames": frames, "edges": edges, "credits on no edge": unsent, "credits": many} {
+		if c := wantAs[*CorruptError](t, err); c.Kind != Overrun {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := out.grant(1, 0, 1); err != nil {
+		t.Error(err)
+	}
+}
+
+// A worker's ID cannot say more than one token of a subject.
+func TestJoinWithForeignID(t *testing.T) {
+	s := dial(t, startServer(t).Endpoint())
+	job := Job{ID: "test", Epoch: epochs.Add(1)}
+	c, err := NewCoordinator(t.Context(), s, CoordinatorOptions{Job: job, Workers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, id := range []string{"", "*", ">", "a.b", "x y", "x\r\nPUB y 0\r\n"} {
+		req, err := json.Marshal(joinRequest{id, Worker{Rank: AnyRank}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := s.control.RequestWithContext(testContext(t), job.subject("join"), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := decodeReply(m.Data); err == nil || !strings.Contains(err.Error(), "worker ID") {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
 }

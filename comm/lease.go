@@ -27,6 +27,9 @@ type Leases struct {
 	Limit time.Duration // silence after which a process counts as lost
 }
 
+// minBeat is the shortest time between heartbeats.
+const minBeat = time.Millisecond
+
 func (l Leases) withDefaults() Leases {
 	if l.Beat <= 0 {
 		l.Beat = 250 * time.Millisecond

@@ -125,21 +125,33 @@ func wait(ctx context.Context, d time.Duration) {
 
 // admitted reads the coordinator's answer.
 func (m *Member) admitted(b []byte) error {
-	var r joinReply
-	if err := json.Unmarshal(b, &r); err != nil {
-		return fmt.Errorf("comm: answer of the coordinator: %w", err)
-	}
-	if r.Error != "" {
-		return errors.New("comm: the coordinator refused this worker: " + r.Error)
-	}
-	if r.Leases.Beat <= 0 || r.Leases.Limit <= 0 || r.Rank < 0 || r.Rank >= r.Size {
-		return fmt.Errorf("comm: answer of the coordinator makes no sense: %s", b)
+	r, err := decodeReply(b)
+	if err != nil {
+		return err
 	}
 	m.rank, m.size, m.leases = r.Rank, r.Size, r.Leases
 	m.mu.Lock()
 	m.lease = r.Leases.lease()
 	m.mu.Unlock()
 	return nil
+}
+
+// maxLease bounds leases, so that sums of them stay durations.
+const maxLease = 24 * time.Hour
+
+// decodeReply reads the coordinator's answer to a request to join.
+func decodeReply(b []byte) (joinReply, error) {
+	var r joinReply
+	if err := json.Unmarshal(b, &r); err != nil {
+		return r, fmt.Errorf("comm: answer of the coordinator: %w", err)
+	}
+	if r.Error != "" {
+		return r, errors.New("comm: the coordinator refused this worker: " + shortened(r.Error))
+	}
+	if r.Leases.Beat < minBeat || r.Leases.Limit < r.Leases.Beat || r.Leases.Limit > maxLease || r.Rank < 0 || r.Rank >= r.Size || r.Size > maxRanks {
+		return r, fmt.Errorf("comm: answer of the coordinator makes no sense: %s", shortened(string(b)))
+	}
+	return r, nil
 }
 
 // Rank is the rank that the coordinator assigned.
@@ -172,10 +184,7 @@ func (m *Member) onBeat(*nats.Msg) {
 }
 
 func (m *Member) onAbort(msg *nats.Msg) {
-	f := failure{Rank: -1}
-	if err := json.Unmarshal(msg.Data, &f); err != nil {
-		f.Reason = string(msg.Data)
-	}
+	f := decodeFailure(msg.Data, -1)
 	m.session.fail(&AbortError{Rank: f.Rank, Reason: f.Reason})
 }
 

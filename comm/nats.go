@@ -77,7 +77,7 @@ func openNATS(ctx context.Context, s *Session, job Job, rank, size int, o Transp
 	var life context.Context
 	life, t.end = context.WithCancelCause(s.life)
 	t.inbox = newInbox(life, t.abort, rank, size, o)
-	t.inbox.credit = t.giveCredit
+	t.inbox.credit, t.inbox.window = t.giveCredit, t.windowOf
 	for r := range size {
 		t.wires = append(t.wires, &natsWire{t, r})
 	}
@@ -177,14 +177,14 @@ func (t *natsTransport) sort(h *header, payload []byte) error {
 	case kindData:
 		return t.deliver(chunk{header: *h, data: payload})
 	case kindCredit:
-		t.out.grant(peer, h.edge, int(h.seq))
+		return t.out.grant(peer, h.edge, int(h.seq))
 	case kindHello:
 		t.meetRank(peer)
 		if h.seq == 1 {
 			return t.notice(kindHello, peer, 0, 0, nil)
 		}
 	case kindAbort:
-		t.end(&PeerError{Rank: peer, Cause: errors.New(string(payload))})
+		t.end(&PeerError{Rank: peer, Cause: errors.New(shortened(string(payload)))})
 	case kindBye:
 		t.leave(peer)
 	}
@@ -218,6 +218,15 @@ func (t *natsTransport) notice(k kind, peer int, edge, n uint32, payload []byte)
 // header is that of a frame that is not a chunk.
 func (t *natsTransport) header(k kind, peer int, edge, n uint32) header {
 	return header{kind: k, src: uint16(t.rank), dst: uint16(peer), edge: edge, epoch: t.job.Epoch, seq: n}
+}
+
+// windowOf is how many frames of an edge a peer may send without credit.
+func (t *natsTransport) windowOf(src int) int {
+	if l, ok := t.wires[src].(link); ok {
+		_, window := l.frames()
+		return window
+	}
+	return t.out.window
 }
 
 // giveCredit goes the way of the tensors.
@@ -272,7 +281,7 @@ func (t *natsTransport) send(ctx context.Context, dst int, tag Tag, d DType, x [
 	if err := checkPeer(t.rank, t.size, dst); err != nil {
 		return err
 	}
-	if err := t.out.fits(tag, x); err != nil {
+	if err := t.out.fits(tag, d, x); err != nil {
 		return err
 	}
 	err := t.left(dst)

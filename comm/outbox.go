@@ -54,6 +54,7 @@ type outEdge struct {
 
 	// guarded by outbox.mu
 	credits int
+	window  int // the credits of an edge without frames on the way
 	queue   fifo[*frame]
 	tensors int  // whose last frame is in the queue
 	listed  bool // in outbox.ready
@@ -81,6 +82,7 @@ func (b *outbox) edge(dst int, id uint32) *outEdge {
 		if l, ok := b.wires[dst].(link); ok {
 			e.chunk, e.credits = l.frames()
 		}
+		e.window = e.credits
 		b.edges[k] = e
 	}
 	return e
@@ -89,8 +91,12 @@ func (b *outbox) edge(dst int, id uint32) *outEdge {
 // frames is the number of frames of chunk bytes that x takes.
 func frames(x []byte, chunk int) int { return max(1, (len(x)+chunk-1)/chunk) }
 
-// fits refuses tensors of more frames than a header can count.
-func (b *outbox) fits(tag Tag, x []byte) error {
+// fits refuses tensors of more frames than a header can count, and messages that are
+// larger than a receiver takes.
+func (b *outbox) fits(tag Tag, d DType, x []byte) error {
+	if d == Bytes && len(x) > maxMessage {
+		return fmt.Errorf("comm: %v: a message of %d bytes, at most %d are taken: send it in parts", tag, len(x), maxMessage)
+	}
 	if frames(x, b.chunk) > maxChunks {
 		return fmt.Errorf("comm: %v of %d bytes is more than %d frames of %d bytes: send it in parts", tag, len(x), maxChunks, b.chunk)
 	}
@@ -171,13 +177,18 @@ func (b *outbox) makeRoom(ctx context.Context, e *outEdge, tag Tag) error {
 	}
 }
 
-// grant gives an edge n more credits.
-func (b *outbox) grant(dst int, id uint32, n int) {
-	e := b.edge(dst, id)
+// grant gives an edge n credits back, at most as many as it has used.
+func (b *outbox) grant(dst int, id uint32, n int) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	e := b.edges[edgeKey{dst, id}]
+	if e == nil || n > e.window-e.credits {
+		return &CorruptError{Kind: Overrun, Rank: b.rank, Peer: dst, Tag: Tag{Edge: id},
+			Detail: fmt.Sprintf("%d credits for frames that were not sent", n)}
+	}
 	e.credits += n
 	b.schedule(e)
+	return nil
 }
 
 // resume has frames to dst written that its wire had no room for.
@@ -219,7 +230,8 @@ func (b *outbox) pump() error {
 }
 
 // pick waits for an edge that can go on and returns its next frame, which stays
-// queued, or nil if the outbox is over.
+// queued, or nil if the outbox is over. It takes the credit of the frame: the
+// peer may give it back before done.
 func (b *outbox) pick() (*outEdge, *frame) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -229,6 +241,7 @@ func (b *outbox) pick() (*outEdge, *frame) {
 		}
 		if e, ok := b.ready.pop(); ok {
 			e.listed, e.pumping = false, true
+			e.credits--
 			e.resumes = b.resumes[e.dst]
 			return e, e.queue.peek()
 		}
@@ -243,12 +256,12 @@ func (b *outbox) done(e *outEdge, f *frame, full bool) {
 	defer b.mu.Unlock()
 	e.pumping = false
 	if full {
+		e.credits++
 		e.full = e.resumes == b.resumes[e.dst]
 		b.schedule(e)
 		return
 	}
 	e.queue.pop()
-	e.credits--
 	if b.queued--; b.queued == 0 {
 		b.wake.Broadcast()
 	}

@@ -93,7 +93,12 @@ func (b *inbox) awaitPost(ctx context.Context, e *inEdge, src int, p *post) erro
 // stored, else nil. The transport fills it and delivers the chunk as placed, or
 // has filled called alone.
 func (b *inbox) claim(h *header, n int) []byte {
-	e := b.edge(int(h.src), h.edge)
+	b.mu.Lock()
+	e := b.edges[edgeKey{int(h.src), h.edge}]
+	b.mu.Unlock()
+	if e == nil {
+		return nil // nobody waits: deliver may open it
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p := e.post

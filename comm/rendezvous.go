@@ -54,6 +54,32 @@ type attempt struct {
 	Fault string   `json:",omitempty"`
 }
 
+// decodeGreeting reads what a rank says of itself.
+func decodeGreeting(text []byte) (g greeting, err error) {
+	err = json.Unmarshal(text, &g)
+	if err == nil && len(g.Host) > maxText {
+		err = fmt.Errorf("the name of its host has %d bytes", len(g.Host))
+	}
+	g.Want = Plane(shortened(string(g.Want)))
+	return g, err
+}
+
+// decodeAttempt reads what a rank says of a plane.
+func decodeAttempt(text []byte) (a attempt, err error) {
+	err = json.Unmarshal(text, &a)
+	if err == nil && (len(a.Offer) > maxOffer || len(a.Links) > maxRanks) {
+		err = fmt.Errorf("an offer of %d bytes, %d links", len(a.Offer), len(a.Links))
+	}
+	a.Fault = shortened(a.Fault)
+	for i, text := range a.Links {
+		a.Links[i] = shortened(text)
+	}
+	return a, err
+}
+
+// maxOffer bounds what a rank may need to say of a plane, in bytes.
+const maxOffer = 1 << 20
+
 // rendezvousGroup is the group in which ranks agree on planes, over NATS.
 const rendezvousGroup = GroupEdges - 1
 
@@ -73,7 +99,7 @@ func (t *natsTransport) rendezvous(ctx context.Context, o TransportOptions) erro
 		return err
 	}
 	m := &meeting{t: t, group: g}
-	if err := exchangeJSON(ctx, g, "greeting", greeting{Host: cmp.Or(o.host, hostID()), Want: want, Shm: shmCan()}, &m.greetings); err != nil {
+	if err := exchangeJSON(ctx, g, "greeting", greeting{Host: cmp.Or(o.host, hostID()), Want: want, Shm: shmCan()}, decodeGreeting, &m.greetings); err != nil {
 		return err
 	}
 	if err := m.know(want); err != nil {
@@ -154,13 +180,13 @@ func (m *meeting) try(ctx context.Context, p Plane, only bool) error {
 		offer.Fault = err.Error()
 	}
 	var offers, outcomes []attempt
-	if err := exchangeJSON(ctx, m.group, string(p)+" offers", offer, &offers); err != nil {
+	if err := exchangeJSON(ctx, m.group, string(p)+" offers", offer, decodeAttempt, &offers); err != nil {
 		return err
 	}
 	opening, cancel := context.WithTimeout(ctx, openTimeout)
 	links, outcome := m.open(opening, c, mine, offers)
 	cancel()
-	if err := exchangeJSON(ctx, m.group, string(p)+" links", outcome, &outcomes); err != nil {
+	if err := exchangeJSON(ctx, m.group, string(p)+" links", outcome, decodeAttempt, &outcomes); err != nil {
 		for _, l := range links {
 			if l != nil {
 				l.close()
@@ -227,7 +253,7 @@ func (m *meeting) assign(p Plane, only bool, peers [][]int, links []link, outcom
 }
 
 // exchangeJSON gives every member what all say.
-func exchangeJSON[T any](ctx context.Context, g *Group, name string, mine T, all *[]T) error {
+func exchangeJSON[T any](ctx context.Context, g *Group, name string, mine T, decode func([]byte) (T, error), all *[]T) error {
 	text, err := json.Marshal(mine)
 	if err != nil {
 		return err
@@ -238,7 +264,7 @@ func exchangeJSON[T any](ctx context.Context, g *Group, name string, mine T, all
 	}
 	*all = make([]T, len(texts))
 	for i, text := range texts {
-		if err := json.Unmarshal(text, &(*all)[i]); err != nil {
+		if (*all)[i], err = decode(text); err != nil {
 			return fmt.Errorf("comm: %s of rank %d: %w", name, i, err)
 		}
 	}

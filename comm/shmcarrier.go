@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -26,6 +25,26 @@ type shmOffer struct {
 	Dir      string
 	Peers    []int // whose rings there are
 	Capacity int   // bytes of data of each
+}
+
+// maxCapacity bounds the data of a ring in bytes.
+const maxCapacity = 1 << 30
+
+// errNonsense refuses an offer.
+var errNonsense = errors.New("its offer makes no sense: run the same build on all ranks")
+
+// decodeShmOffer reads a peer's offer: whose memory it is shows when it is mapped.
+func decodeShmOffer(text []byte) (shmOffer, error) {
+	var o shmOffer
+	if err := json.Unmarshal(text, &o); err != nil {
+		return o, err
+	}
+	name, ok := strings.CutPrefix(o.Dir, shmDir+"/galvani-")
+	if !ok || name == "" || strings.ContainsAny(name, "/\x00") || len(o.Peers) > maxRanks ||
+		o.Capacity < 1<<20 || o.Capacity > maxCapacity || o.Capacity&(o.Capacity-1) != 0 {
+		return o, errNonsense
+	}
+	return o, nil
 }
 
 func newShmCarrier(t *natsTransport) carrier {
@@ -72,13 +91,13 @@ func (c *shmCarrier) open(_ context.Context, peers []int, offers [][]byte) ([]li
 
 // link maps the two rings between this rank and a peer.
 func (c *shmCarrier) link(peer int, text []byte) (*shmLink, error) {
-	var o shmOffer
-	if err := json.Unmarshal(text, &o); err != nil {
+	o, err := decodeShmOffer(text)
+	if err != nil {
 		return nil, err
 	}
 	at := slices.Index(o.Peers, c.hub.t.rank)
-	if at < 0 || o.Capacity < 1<<20 || o.Capacity&(o.Capacity-1) != 0 || filepath.Dir(o.Dir) != shmDir || !strings.HasPrefix(filepath.Base(o.Dir), "galvani-") {
-		return nil, errors.New("its offer makes no sense: run the same build on all ranks")
+	if at < 0 || o.Capacity < shmEntry(c.hub.t.out.chunk) {
+		return nil, errNonsense
 	}
 	theirs := shmFiles{o.Dir}
 	size := shmControl + o.Capacity

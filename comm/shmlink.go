@@ -257,7 +257,7 @@ func (h *shmHub) sleep(ctx context.Context, e *inEdge) (ready bool, err error) {
 	}
 	h.drowse()
 	for _, l := range h.links {
-		if l.in.head.Load() != l.in.tail.Load() || !l.left && l.in.closed.Load() != 0 {
+		if l.in.pending() || !l.left && l.in.closed.Load() != 0 {
 			return false, nil
 		}
 	}

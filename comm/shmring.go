@@ -10,7 +10,9 @@ import (
 // shmRing passes frames from one process to another through shared memory, one
 // writer and one reader at a time. Its control words come first, each in a cache
 // line of its own, then the data: a power of two of bytes, in which each frame
-// lies in one piece, so that it can be used where it is.
+// lies in one piece, so that it can be used where it is. Each side keeps its own
+// position to itself: the peer can write to all of the memory, and must not be able
+// to move it.
 type shmRing struct {
 	head     *atomic.Uint64 // bytes ever written
 	tail     *atomic.Uint64 // bytes ever taken out
@@ -18,6 +20,9 @@ type shmRing struct {
 	waiting  *atomic.Uint32 // the writer wants a bell for room
 	closed   *atomic.Uint32 // the writer has said bye
 	data     []byte
+
+	written uint64 // head, as this process knows it if it writes
+	taken   uint64 // tail, as this process knows it if it reads
 }
 
 const (
@@ -40,16 +45,16 @@ func ringOver(memory []byte) *shmRing {
 // shmEntry is what n bytes of payload take in a ring.
 func shmEntry(n int) int { return shmPreamble + (n+shmLine-1)/shmLine*shmLine }
 
-// put writes a frame, and reports false if there is no room.
+// put writes a frame, and reports false if there is no room: there never is for a
+// reader that claims to have taken more than was written.
 func (r *shmRing) put(h *header, payload []byte) bool {
 	size := shmEntry(len(payload))
-	head := r.head.Load()
-	at := int(head) & (len(r.data) - 1)
+	at := int(r.written) & (len(r.data) - 1)
 	skip := 0
 	if rest := len(r.data) - at; rest < size {
 		skip = rest
 	}
-	if free := len(r.data) - int(head-r.tail.Load()); free < skip+size {
+	if used := r.written - r.tail.Load(); used > uint64(len(r.data)) || len(r.data)-int(used) < skip+size {
 		return false
 	}
 	if skip > 0 {
@@ -60,19 +65,22 @@ func (r *shmRing) put(h *header, payload []byte) bool {
 	binary.LittleEndian.PutUint32(entry, uint32(len(payload)))
 	h.put(entry[shmLine:])
 	copy(entry[shmPreamble:], payload)
-	r.head.Store(head + uint64(skip+size))
+	r.written += uint64(skip + size)
+	r.head.Store(r.written)
 	return true
 }
 
 // peek returns the oldest frame, which stays where it is until it is taken out by
 // take(size). ok is false if there is none.
 func (r *shmRing) peek() (h header, payload []byte, size int, ok bool, err error) {
-	tail := r.tail.Load()
-	used := r.head.Load() - tail
+	used := r.head.Load() - r.taken
 	if used == 0 {
 		return h, nil, 0, false, nil
 	}
-	at := int(tail) & (len(r.data) - 1)
+	if used%shmLine != 0 || used > uint64(len(r.data)) {
+		return h, nil, 0, false, fmt.Errorf("%d bytes written in %d of shared memory", used, len(r.data))
+	}
+	at := int(r.taken) & (len(r.data) - 1)
 	skip := 0
 	n := binary.LittleEndian.Uint32(r.data[at:])
 	if n == shmSkip {
@@ -90,11 +98,17 @@ func (r *shmRing) peek() (h header, payload []byte, size int, ok bool, err error
 }
 
 // take takes the oldest frame out.
-func (r *shmRing) take(size int) { r.tail.Add(uint64(size)) }
+func (r *shmRing) take(size int) {
+	r.taken += uint64(size)
+	r.tail.Store(r.taken)
+}
+
+// pending reports whether there is something for peek.
+func (r *shmRing) pending() bool { return r.head.Load() != r.taken }
 
 // roomy reports whether half the ring is free: a writer that waits is not woken for
 // less.
-func (r *shmRing) roomy() bool { return int(r.head.Load()-r.tail.Load()) <= len(r.data)/2 }
+func (r *shmRing) roomy() bool { return r.head.Load()-r.taken <= uint64(len(r.data)/2) }
 
 // shmCapacity is the size in bytes of the data of a ring for frames of up to chunk
 // bytes, among size ranks: enough to keep both sides busy, and little enough for

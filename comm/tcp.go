@@ -51,7 +51,10 @@ func newTCPLink(t *natsTransport, peer int, conn *net.TCPConn, keys *sealing) *t
 
 // frames implements link: as large as collectives' blocks, since each frame wakes its
 // reader, and so many that those, which hold themselves back, wait for no credits.
-func (l *tcpLink) frames() (bytes, window int) { return 4 * blockSize, 16 }
+func (l *tcpLink) frames() (bytes, window int) { return tcpPayload, 16 }
+
+// tcpPayload is the most bytes of payload that a frame takes.
+const tcpPayload = 4 * blockSize
 
 // write implements wire. The peer takes in all that comes, so it does not wait
 // for long unless the peer hangs.
@@ -152,7 +155,7 @@ func (l *tcpLink) next() (bye bool, err error) {
 	}
 	n := int(binary.LittleEndian.Uint32(l.header[:]))
 	h, err := parseHeader(l.header[4:], n)
-	if err == nil && (n > maxFrame || int(h.src) != l.peer) {
+	if err == nil && (n > tcpPayload || int(h.src) != l.peer) {
 		err = fmt.Errorf("frame of %d bytes from rank %d", n, h.src)
 	}
 	if err != nil {

@@ -3,6 +3,7 @@ package comm
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +32,23 @@ type tcpOffer struct {
 	Hosts []string // addresses for ranks of other hosts
 	Port  int      // there and on loopback
 	Print []byte   // SHA-256 of its certificate
+}
+
+// maxAddresses bounds those of a rank: each is tried.
+const maxAddresses = 64
+
+// decodeTCPOffer reads a peer's offer. What cannot be an offer is not of a peer that
+// may call.
+func decodeTCPOffer(text []byte) (tcpOffer, error) {
+	var o tcpOffer
+	if err := json.Unmarshal(text, &o); err != nil {
+		return tcpOffer{}, err
+	}
+	long := slices.ContainsFunc(o.Hosts, func(host string) bool { return len(host) > 255 })
+	if len(o.Hosts) > maxAddresses || long || o.Port < 1 || o.Port > 1<<16-1 || len(o.Print) != sha256.Size {
+		return tcpOffer{}, errNonsense
+	}
+	return o, nil
 }
 
 func newTCPCarrier(t *natsTransport) carrier {
@@ -125,7 +143,7 @@ func (c *tcpCarrier) link(peer int, conn *net.TCPConn, keys *sealing) link {
 func (c *tcpCarrier) open(ctx context.Context, peers []int, offers [][]byte) ([]link, []error) {
 	links, errs := make([]link, c.t.size), make([]error, c.t.size)
 	for _, peer := range peers {
-		errs[peer] = json.Unmarshal(offers[peer], &c.offers[peer])
+		c.offers[peer], errs[peer] = decodeTCPOffer(offers[peer])
 	}
 	close(c.expected)
 	var all sync.WaitGroup

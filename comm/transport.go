@@ -30,9 +30,9 @@ type Transport interface {
 	Recv(ctx context.Context, src int, tag Tag, x []float32) error
 	// RecvAdd is Recv, but adds the tensor to x, element by element: x[i] += got[i].
 	RecvAdd(ctx context.Context, src int, tag Tag, x []float32) error
-	// SendBytes is Send for bytes.
+	// SendBytes is Send for bytes, at most 64 MiB.
 	SendBytes(ctx context.Context, dst int, tag Tag, x []byte) error
-	// RecvBytes returns the next message of bytes, of whatever size, from src.
+	// RecvBytes returns the next message of bytes from src.
 	RecvBytes(ctx context.Context, src int, tag Tag) ([]byte, error)
 	// Close delivers what is queued and ends this end of the transport. Peers
 	// that still expect something from it get a [PeerError].

@@ -54,10 +54,16 @@ func (e *ConfigError) Error() string {
 	return fmt.Sprintf("models: %s: %s", strings.TrimSpace(e.Type+" config"), strings.Join(e.Problems, "; "))
 }
 
+// maxConfigBytes bounds a config.json; real ones are of some kilobytes.
+const maxConfigBytes = 1 << 20
+
 // ParseConfig reads a config.json. It rejects, in one *[ConfigError], whatever
 // is missing or would change the mathematics beyond what is implemented; keys
 // it does not know are kept and written again by MarshalJSON.
 func ParseConfig(data []byte) (Config, error) {
+	if len(data) > maxConfigBytes {
+		return nil, &ConfigError{Problems: []string{fmt.Sprintf("%d bytes are too many for a configuration: at most %d are read", len(data), maxConfigBytes)}}
+	}
 	var raw object
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return nil, &ConfigError{Problems: []string{"not a JSON object: " + err.Error()}}
@@ -72,7 +78,7 @@ func ParseConfig(data []byte) (Config, error) {
 	}
 	parse, ok := parsers[modelType]
 	if !ok {
-		problem := fmt.Sprintf("model type %q is unknown; supported: %s", modelType, supported)
+		problem := fmt.Sprintf("model type %.100q is unknown; supported: %s", modelType, supported)
 		return nil, &ConfigError{Problems: []string{problem}}
 	}
 	return parse(raw)

@@ -65,7 +65,7 @@ func decode(o object, s schema, cfg any) problems {
 	for _, fixed := range []map[string]string{common.fixed, s.fixed} {
 		for _, key := range slices.Sorted(maps.Keys(fixed)) {
 			if have := compact(o[key]); o.has(key) && have != fixed[key] {
-				p.addf("%q is %s, only %s is supported", key, have, fixed[key])
+				p.addf("%q is %.100s, only %s is supported", key, have, fixed[key])
 			}
 		}
 	}

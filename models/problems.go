@@ -66,6 +66,6 @@ var activations = map[string]graph.Function{
 // activation checks that the function is implemented.
 func (p *problems) activation(key, name string) {
 	if _, ok := activations[name]; !ok {
-		p.addf("%q is %q; supported: %s", key, name, strings.Join(slices.Sorted(maps.Keys(activations)), ", "))
+		p.addf("%q is %.100q; supported: %s", key, name, strings.Join(slices.Sorted(maps.Keys(activations)), ", "))
 	}
 }

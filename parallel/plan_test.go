@@ -288,7 +288,7 @@ func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		"pp=2 dp=2 tp=1 zero=3 ckpt=all micro=4 schedule=1f1b stages=3,5",
 		"layers=0-1:dp=4,zero=3;2:tp=2,dp=2,order=tp,dp,ckpt=all;3:", "sp=2 cp=2 sequence_parallel=on order=cp,sp", "layers=0:order=dp,,;1",
-		"pp=2", "", "=", "stages=", "stages=1,1,", "dp==2", "micro=+4", "micro=004", "zero=\x00",
+		"pp=32768 dp=32768 tp=32768 sp=32768 cp=32768", "layers=0-32767:dp=2;32768:dp=2", "pp=2", "", "=", "stages=", "stages=1,1,", "dp==2", "micro=+4", "micro=004", "zero=\x00",
 	} {
 		f.Add(text)
 	}
@@ -314,6 +314,8 @@ func FuzzPlanJSON(f *testing.F) {
 	}
 	f.Add(data)
 	f.Add([]byte(`{"schema":"galvani/plan/v1"}`))
+	f.Add([]byte(`{"schema":"galvani/plan/v1","mesh":[{"axis":"pp","size":1},{"axis":"dp","size":2}],"micro_batches":1,"schedule":"1f1b","strategy":{"dp":1,"tp":1,"zero":0,"checkpoint":false},"layers":[{"dp":2,"tp":1,"zero":3,"checkpoint":true},{"dp":1,"tp":2,"zero":0,"checkpoint":false,"order":["tp","dp"]}]}`))
+	f.Add([]byte(`{"schema":"galvani/plan/v1","mesh":[{"axis":"pp","size":32768},{"axis":"dp","size":32768}],"micro_batches":1,"schedule":"1f1b","strategy":{"dp":32768,"tp":32768,"sp":32768,"cp":32768}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var p Plan
 		if json.Unmarshal(data, &p) != nil {

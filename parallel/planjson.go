@@ -11,6 +11,10 @@ import (
 // Schema names the version of the JSON form of plans.
 const Schema = "galvani/plan/v1"
 
+// maxPlanBytes bounds the JSON form; a plan of 4,096 layers, each with a strategy
+// of its own, is of half a megabyte.
+const maxPlanBytes = 4 << 20
+
 // planFile is the JSON form.
 type planFile struct {
 	Schema     string     `json:"schema"`
@@ -34,18 +38,24 @@ func (p *Plan) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads the JSON form strictly: another schema, an unknown key,
 // or a mesh that is not the plan's own is an error.
 func (p *Plan) UnmarshalJSON(data []byte) error {
+	if len(data) > maxPlanBytes {
+		return fmt.Errorf("plan: %d bytes are too many: at most %d are read", len(data), maxPlanBytes)
+	}
 	var version struct{ Schema string }
 	if err := json.Unmarshal(data, &version); err != nil {
 		return fmt.Errorf("plan: %w", err)
 	}
 	if version.Schema != Schema {
-		return &ValueError{"schema", fmt.Sprintf("%q", version.Schema), fmt.Sprintf("this version reads %q", Schema)}
+		return &ValueError{"schema", fmt.Sprintf("%.100q", version.Schema), fmt.Sprintf("this version reads %q", Schema)}
 	}
 	var f planFile
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&f); err != nil {
 		return fmt.Errorf("plan: %w", err)
+	}
+	if len(f.Mesh) > maxAxes {
+		return &ValueError{"mesh", fmt.Sprintf("(%d axes)", len(f.Mesh)), fmt.Sprintf("must have at most %d", maxAxes)}
 	}
 	q := Plan{Strategy: f.Strategy, Layers: f.Layers, Micro: f.Micro, Schedule: f.Schedule, Stages: f.Stages, Provenance: f.Provenance}
 	if f.Mesh.Index(AxisPP) != 0 {
@@ -61,6 +71,9 @@ func (p *Plan) UnmarshalJSON(data []byte) error {
 	*p = q
 	return nil
 }
+
+// maxAxes bounds the axes of a mesh: each halves the ranks of a stage, or more.
+const maxAxes = 64
 
 // text lists the axes as "pp=2 dp=2".
 func (m Mesh) text() string {

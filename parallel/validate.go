@@ -81,8 +81,12 @@ func gcd(a, b int) int {
 	return a
 }
 
-// maxDegree bounds every number of a plan, so that their products are safe.
-const maxDegree = 1 << 15
+// maxDegree bounds every number of a plan, and maxRanks the workers it is for, so
+// that products are safe.
+const (
+	maxDegree = 1 << 15
+	maxRanks  = 1 << 20
+)
 
 // checkValues checks what must hold for any model.
 func (p *Plan) checkValues() error {
@@ -101,6 +105,12 @@ func (p *Plan) checkValues() error {
 		if err := s.check(fmt.Sprintf("layer %d ", i)); err != nil {
 			return err
 		}
+	}
+	if len(p.Layers) > maxDegree || len(p.Stages) > maxDegree {
+		return &ValueError{"layers", strconv.Itoa(len(p.Layers)), fmt.Sprintf("with %d stages: must be at most %d", len(p.Stages), maxDegree)}
+	}
+	if ranks := p.distinct()[0].Ranks(); ranks > maxRanks/p.PP {
+		return &ValueError{"plan", fmt.Sprintf("pp=%d %v", p.PP, p.distinct()[0]), fmt.Sprintf("is for more than %d workers", maxRanks)}
 	}
 	if !slices.Contains(Schedules(), p.Schedule) {
 		return &ValueError{"schedule", string(p.Schedule), "must be gpipe or 1f1b"}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -67,6 +68,36 @@ func TestDamagedCheckpointsAreRefused(t *testing.T) {
 		}
 		if _, err := ReadManifest(dir); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want an error with %q", c.name, err, c.want)
+		}
+	}
+}
+
+// TestCheckpointsStayInTheirDirectory refuses links and pipes that a manifest
+// names, and links that it does not.
+func TestCheckpointsStayInTheirDirectory(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("tensors"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	const listed = `{"schema": "galvani/checkpoint/v1", "files": {"x": {"bytes": 7, "crc32c": "00000000"}}}`
+	for name, c := range map[string]struct {
+		manifest string
+		put      func(path string) error
+	}{
+		"link":          {listed, func(path string) error { return os.Symlink(secret, path) }},
+		"relative link": {listed, func(path string) error { return os.Symlink("../../../secret", path) }},
+		"unlisted link": {`{"schema": "galvani/checkpoint/v1"}`, func(path string) error { return os.Symlink(secret, path) }},
+		"folder":        {listed, func(path string) error { return os.Mkdir(path, 0o777) }},
+		"pipe":          {listed, func(path string) error { return syscall.Mkfifo(path, 0o666) }},
+		"endless":       {listed, func(path string) error { return os.Symlink("/dev/zero", path) }},
+	} {
+		dir := putCheckpoint(t, t.TempDir(), 1)
+		path := filepath.Join(dir, "x")
+		if err := errors.Join(c.put(path), os.WriteFile(filepath.Join(dir, manifestName), []byte(c.manifest), 0o666)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadManifest(dir); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v, want an error that names %s", name, err, path)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/galvani-ml/galvani/comm"
+	"github.com/galvani-ml/galvani/internal/inputfile"
 	"github.com/galvani-ml/galvani/parallel"
 	"github.com/galvani-ml/galvani/parallel/cluster"
 	"github.com/galvani-ml/galvani/train/planning"
@@ -39,7 +40,7 @@ func readCluster(name string) (*cluster.Cluster, error) {
 	if slices.Contains(cluster.Presets(), name) {
 		return cluster.Preset(name)
 	}
-	text, err := os.ReadFile(name)
+	text, err := inputfile.Read(name, maxFileBytes)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%q is neither %s, nor a preset (%s), nor a file", name, Here, strings.Join(cluster.Presets(), ", "))
 	}

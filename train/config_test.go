@@ -1,6 +1,7 @@
 package train
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -44,8 +45,20 @@ func TestConfigYAMLReadsBack(t *testing.T) {
 	}
 }
 
+// A file whose aliases stand for 10^20 values is refused at once.
+func TestConfigAliases(t *testing.T) {
+	text := "disable-pass: [&a0 [x]"
+	for i := range 20 {
+		text += fmt.Sprintf(", &a%d [%s]", i+1, strings.Repeat(fmt.Sprintf("*a%d, ", i), 10))
+	}
+	if _, err := parseConfig([]byte(text + "]\n")); err == nil || !strings.Contains(err.Error(), "1:30: aliases are not read") {
+		t.Errorf("%v", err)
+	}
+}
+
 func FuzzConfigFile(f *testing.F) {
-	for _, seed := range []string{"", "batch: 3\n", "betas: 0.9,0.95\nmemory: 1GiB\n", "a: &x [*x]\n", "? !!set {a}\n", "batch: |\n  3\n"} {
+	for _, seed := range []string{"", "disable-pass: [&a [x, x], &b [*a, *a], &c [*b, *b]]\n", "batch: 3\n", "betas: 0.9,0.95\nmemory: 1GiB\n", "a: &x [*x]\n", "? !!set {a}\n", "batch: |\n  3\n",
+		"model: {a: &a [x, x], b: &b [*a, *a]}\n", "model: &a [*a]\n", "disable-pass: [[[[a]]]]\n", "- - - -", "? ? a", "nats: \"\\xff\"\n"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -3,7 +3,6 @@ package train
 import (
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"strings"
 
@@ -11,6 +10,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/galvani-ml/galvani/internal/inputfile"
 )
 
 // ConfigFileError says what is wrong with a configuration file, and where.
@@ -29,7 +30,7 @@ func (e *ConfigFileError) Unwrap() error { return e.Err }
 // strict: an unknown or repeated key, or a value of the wrong type, is a
 // *ConfigFileError.
 func ReadConfigFile(path string) (map[string]any, error) {
-	text, err := os.ReadFile(path)
+	text, err := inputfile.Read(path, maxConfigBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -41,8 +42,9 @@ func ReadConfigFile(path string) (map[string]any, error) {
 }
 
 // maxConfigBytes bounds a configuration file; real ones are of a few hundred
-// bytes.
-const maxConfigBytes = 1 << 20
+// bytes. The YAML package takes quadratic time for deep nesting: seconds for this
+// many bytes.
+const maxConfigBytes = 64 << 10
 
 func parseConfig(text []byte) (map[string]any, error) {
 	if len(text) > maxConfigBytes {
@@ -54,6 +56,9 @@ func parseConfig(text []byte) (map[string]any, error) {
 	}
 	for _, doc := range file.Docs {
 		if err := checkKeys(doc.Body); err != nil {
+			return nil, err
+		}
+		if err := checkAliases(doc.Body); err != nil {
 			return nil, err
 		}
 	}
@@ -85,10 +90,36 @@ func checkKeys(body ast.Node) error {
 		key := pair.Key.String()
 		if near := nearest(key, known); near != key {
 			p := token.Position
-			return fmt.Errorf("%d:%d: unknown key %q: did you mean %q?", p.Line, p.Column, key, near)
+			return fmt.Errorf("%d:%d: unknown key %.64q: did you mean %q?", p.Line, p.Column, key, near)
 		}
 	}
 	return nil
+}
+
+// aliases finds the first alias.
+type aliases struct{ first *ast.AliasNode }
+
+// Visit implements ast.Visitor.
+func (a *aliases) Visit(n ast.Node) ast.Visitor {
+	if alias, ok := n.(*ast.AliasNode); ok && a.first == nil {
+		a.first = alias
+	}
+	return a
+}
+
+// checkAliases refuses aliases: a few hundred bytes of them stand for more values than
+// there is memory.
+func checkAliases(body ast.Node) error {
+	if body == nil {
+		return nil
+	}
+	var a aliases
+	ast.Walk(&a, body)
+	if a.first == nil {
+		return nil
+	}
+	p := a.first.GetToken().Position
+	return fmt.Errorf("%d:%d: aliases are not read: write the value out", p.Line, p.Column)
 }
 
 func pairs(body ast.Node) []*ast.MappingValueNode {

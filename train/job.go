@@ -2,7 +2,6 @@ package train
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -121,7 +120,7 @@ func (j *job) handle(e comm.Event) (last bool, err error) {
 	switch e.Kind {
 	case eventRoutes:
 		var r routesReport
-		if err := json.Unmarshal(e.Data, &r); err != nil {
+		if err := decodeReport(e.Data, j.spec.Config.Steps, &r); err != nil {
 			return false, err
 		}
 		j.progress.fact("data plane", "%s", r.Text)
@@ -131,7 +130,7 @@ func (j *job) handle(e comm.Event) (last bool, err error) {
 		return false, nil
 	case eventStep:
 		var r stepReport
-		if err := json.Unmarshal(e.Data, &r); err != nil {
+		if err := decodeReport(e.Data, j.spec.Config.Steps, &r); err != nil {
 			return false, err
 		}
 		r.Rank = e.Rank
@@ -139,13 +138,13 @@ func (j *job) handle(e comm.Event) (last bool, err error) {
 		return false, j.stepped(r)
 	case eventVal:
 		var r valReport
-		if err := json.Unmarshal(e.Data, &r); err != nil {
+		if err := decodeReport(e.Data, j.spec.Config.Steps, &r); err != nil {
 			return false, err
 		}
 		return false, j.evaluated(r)
 	case eventSaved:
 		var r savedReport
-		if err := json.Unmarshal(e.Data, &r); err != nil {
+		if err := decodeReport(e.Data, j.spec.Config.Steps, &r); err != nil {
 			return false, err
 		}
 		return false, j.saved(r)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/galvani-ml/galvani/internal/inputfile"
 	"github.com/galvani-ml/galvani/train/program"
 )
 
@@ -32,6 +33,9 @@ type Metrics struct {
 	ValLoss *float64 `json:"val_loss,omitempty"`
 }
 
+// maxMetricsBytes bounds a metrics file that is continued: some ten million steps.
+const maxMetricsBytes = 8 << 30
+
 // metricsFile appends metrics to a JSON Lines file.
 type metricsFile struct {
 	file *os.File
@@ -43,7 +47,7 @@ type metricsFile struct {
 func openMetrics(path string, start int) (*metricsFile, error) {
 	var kept []byte
 	if start > 0 {
-		text, err := os.ReadFile(path)
+		text, err := inputfile.Read(path, maxMetricsBytes)
 		if err != nil && !os.IsNotExist(err) {
 			return nil, err
 		}

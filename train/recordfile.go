@@ -40,8 +40,12 @@ const (
 	sectionOutcome = "outcome"
 )
 
-// maxLabelBytes bounds a label; real ones are of some dozen bytes.
-const maxLabelBytes = 1 << 12
+// maxLabelBytes bounds a label; real ones are of some dozen bytes. maxJSONBytes
+// bounds a section that is JSON; real ones are of some kilobytes.
+const (
+	maxLabelBytes = 1 << 12
+	maxJSONBytes  = 16 << 20
+)
 
 // recordWriter writes a record from its beginning to its end.
 type recordWriter struct{ w io.Writer }
@@ -241,6 +245,9 @@ func (f *recordFile) json(label string, v any) error {
 	s, ok := f.sections[label]
 	if !ok {
 		return f.errorf("has no section %q", label)
+	}
+	if s.size > maxJSONBytes {
+		return f.errorf("section %q has %d bytes, at most %d are read", label, s.size, maxJSONBytes)
 	}
 	if err := json.NewDecoder(io.NewSectionReader(f.file, s.offset, s.size)).Decode(v); err != nil {
 		return f.errorf("section %q: %w", label, err)

@@ -12,7 +12,6 @@ import (
 	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/exec/cpu"
 	"github.com/galvani-ml/galvani/exec/cpu/kernel"
-	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/parallel"
 )
 
@@ -60,6 +59,9 @@ func Replay(ctx context.Context, path string, o ReplayOptions) (*Replayed, error
 	if err != nil {
 		return nil, file.errorf("%w", err)
 	}
+	if err := file.holds(part); err != nil {
+		return nil, err
+	}
 	p := &playback{file: file}
 	machine, err := exec.New(program, tapped{tap: p.exchange})
 	if err != nil {
@@ -86,20 +88,24 @@ func (h *recordHead) validate() error {
 	if h.Spec == nil || h.Spec.Plan == nil || h.Step < 1 {
 		return fmt.Errorf("section %q describes no step", sectionStep)
 	}
-	cfg, err := models.ParseConfig(h.Spec.Model)
-	if err != nil {
+	if err := h.Spec.validate(); err != nil {
 		return err
 	}
-	model, err := models.Build(cfg, models.Options{Batch: 1, Seq: h.Spec.Config.Seq, Train: true})
-	if err != nil {
-		return err
-	}
-	size := h.Spec.Plan.Mesh().Size()
-	if err := h.Spec.Plan.Validate(parallel.FactsOf(model), size, h.Spec.Config.Batch); err != nil {
-		return err
-	}
-	if h.Rank < 0 || h.Rank >= size {
+	if size := h.Spec.Plan.Mesh().Size(); h.Rank < 0 || h.Rank >= size {
 		return fmt.Errorf("rank %d of a plan of %d", h.Rank, size)
+	}
+	return nil
+}
+
+// holds checks, before any memory is taken, that the record has the parameters of
+// a rank's part.
+func (f *recordFile) holds(part *parallel.Part) error {
+	for _, s := range part.Stage.Params {
+		label := "before/" + s.Param.Name
+		have, ok := f.sections[label]
+		if need := 4 * int64(s.Node.Shape().TotalSize()); !ok || have.size != need {
+			return f.errorf("tensor %q has %d bytes, this version needs %d", label, have.size, need)
+		}
 	}
 	return nil
 }

@@ -200,7 +200,9 @@ func (s *setup) openRun(spec *Spec) error {
 	if err := removePartial(out); err != nil {
 		return err
 	}
-	text, err := spec.Config.YAML()
+	config := spec.Config
+	config.NATS = withoutSecrets(config.NATS)
+	text, err := config.YAML()
 	if err != nil {
 		return err
 	}

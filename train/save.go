@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -225,12 +226,17 @@ func joinFiles(dir, base string, saved []savedReport, fileOf func(savedReport) s
 // writeManifest lists every file of dir.
 func writeManifest(dir string, m Manifest) error {
 	m.Schema, m.Files = manifestSchema, map[string]FileInfo{}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if m.Files[e.Name()], err = fileInfo(filepath.Join(dir, e.Name())); err != nil {
+		if m.Files[e.Name()], err = fileInfo(root, dir, e.Name(), math.MaxInt64); err != nil {
 			return err
 		}
 	}

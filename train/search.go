@@ -63,6 +63,7 @@ func SearchPlan(ctx context.Context, o SearchOptions, out Output) error {
 		return err
 	}
 	report.WithOthers(found.Choice)
+	fmt.Fprintf(out.Progress, "searched  %d cells in %v, after %v for what their layers do\n", found.Cells, planning.Duration(found.Searching.Seconds()), planning.Duration(found.Pricing.Seconds()))
 	if err := errors.Join(s.writePlan(found, o.Out), writeFile(found.WriteSVG, o.SVG)); err != nil {
 		return err
 	}

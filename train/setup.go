@@ -12,6 +12,7 @@ import (
 
 	"github.com/galvani-ml/galvani/data"
 	"github.com/galvani-ml/galvani/data/tokenizer"
+	"github.com/galvani-ml/galvani/internal/inputfile"
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/models/hf"
 	"github.com/galvani-ml/galvani/parallel"
@@ -309,12 +310,15 @@ func (s *setup) splitRows() error {
 	return nil
 }
 
+// maxFileBytes bounds the JSON files of plans and clusters.
+const maxFileBytes = 16 << 20
+
 // readPlan reads a plan's file or text.
 func readPlan(text string) (*parallel.Plan, error) {
 	if strings.Contains(text, "=") {
 		return parallel.Parse(text)
 	}
-	content, err := os.ReadFile(text)
+	content, err := inputfile.Read(text, maxFileBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%q is neither auto, nor a plan as 'pp=2 dp=2', nor a file", text)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 
 	"github.com/galvani-ml/galvani/exec"
@@ -61,16 +62,26 @@ func (s *snapshots) newest() (number, step int) {
 		if _, err := s.files[2].ReadAt(steps, int64(n*len(steps))); err != nil {
 			continue // not all have written any
 		}
-		first := binary.LittleEndian.Uint64(steps)
-		whole := first > 0
-		for rank := range s.workers {
-			whole = whole && binary.LittleEndian.Uint64(steps[8*rank:]) == first
-		}
-		if whole && int(first) > step {
-			number, step = n, int(first)
+		if marked := markedStep(steps); marked > step {
+			number, step = n, marked
 		}
 	}
 	return number, step
+}
+
+// markedStep is the step that all ranks have marked, 0 where they have not marked the
+// same.
+func markedStep(marks []byte) int {
+	first := binary.LittleEndian.Uint64(marks)
+	for ; len(marks) > 0; marks = marks[8:] {
+		if binary.LittleEndian.Uint64(marks) != first {
+			return 0
+		}
+	}
+	if first > math.MaxInt32 {
+		return 0
+	}
+	return int(first)
 }
 
 // close frees the memory.
@@ -164,7 +175,7 @@ func (j *job) newestSnapshot() origin {
 		return origin{}
 	}
 	number, step := j.snapshots.newest()
-	if step == 0 {
+	if step == 0 || step > j.spec.Config.Steps {
 		return origin{}
 	}
 	return origin{step: step, snap: j.spec.Snapshots.States[number], weights: j.first.weights, what: "the snapshot in memory"}

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/galvani-ml/galvani/internal/inputfile"
 	"github.com/galvani-ml/galvani/models"
 	"github.com/galvani-ml/galvani/parallel"
 	"github.com/galvani-ml/galvani/train/program"
@@ -88,13 +90,12 @@ func (t *Trial) Close() { t.setup.close() }
 
 // readMetrics reads a metrics file.
 func readMetrics(path string) ([]Metrics, error) {
-	f, err := os.Open(path)
+	text, err := inputfile.Read(path, maxMetricsBytes)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
 	var all []Metrics
-	for lines := json.NewDecoder(f); ; {
+	for lines := json.NewDecoder(bytes.NewReader(text)); ; {
 		var m Metrics
 		switch err := lines.Decode(&m); {
 		case err == io.EOF:

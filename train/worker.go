@@ -35,16 +35,16 @@ func Work(ctx context.Context, in io.Reader) error {
 
 // serve does a member's part of the job.
 func serve(ctx context.Context, member *comm.Member, text []byte) (err error) {
-	var spec Spec
-	if err := json.Unmarshal(text, &spec); err != nil {
-		return fmt.Errorf("job spec: %w", err)
+	spec, err := decodeSpec(text, member.Size())
+	if err != nil {
+		return err
 	}
 	backend, err := cpu.New(spec.Threads)
 	if err != nil {
 		return err
 	}
 	defer backend.Close()
-	part, compiled, err := compileRank(&spec, member.Rank(), backend)
+	part, compiled, err := compileRank(spec, member.Rank(), backend)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func serve(ctx context.Context, member *comm.Member, text []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	r, err := newRank(ctx, &spec, member.Rank(), part, compiled, w)
+	r, err := newRank(ctx, spec, member.Rank(), part, compiled, w)
 	if err != nil {
 		return err
 	}

@@ -55,19 +55,20 @@ func (c *benchPlanCmd) Run(ctx context.Context, s *streams) error {
 
 // benchPredictCmd is `galvani bench predict`.
 type benchPredictCmd struct {
-	Workload []string `default:"all" enum:"${predictions}" placeholder:"NAME" help:"What to train: ${predictions}. Repeatable. Default: all."`
-	Workers  []int    `default:"2,4" placeholder:"N,N" help:"Numbers of worker processes. Default: ${default}."`
-	Plans    int      `default:"40" help:"Plans of a workload at most, beside those that the planner chooses: of more, some are drawn, the same each time."`
-	Rounds   int      `default:"3" help:"Turns that each plan takes, and in which this machine is measured; plans that are nearly the best, and those chosen, take as many again."`
-	Steps    int      `default:"3" help:"Steps a turn."`
-	LinkRate []string `placeholder:"RATE,RATE" help:"Compare within networks of these rates instead, as 1Gbps,10Gbps: namespaces with a loopback that tc limits, measured each by itself. Needs root, ip and tc; where these lack, it is skipped."`
-	JSON     bool     `help:"Print one JSON object a line."`
+	Workload    []string `default:"all" enum:"${predictions}" placeholder:"NAME" help:"What to train: ${predictions}. Repeatable. Default: all."`
+	Workers     []int    `default:"2,4" placeholder:"N,N" help:"Numbers of worker processes. Default: ${default}."`
+	Plans       int      `default:"40" help:"Plans of a workload at most, beside those that the planner chooses: of more, some are drawn, the same each time."`
+	Rounds      int      `default:"3" help:"Turns that each plan takes, and in which this machine is measured; plans that are nearly the best, and those chosen, take as many again."`
+	Steps       int      `default:"3" help:"Steps a turn."`
+	LinkRate    []string `placeholder:"RATE,RATE" help:"Compare within networks of these rates instead, as 1Gbps,10Gbps: namespaces with a loopback that tc limits, measured each by itself. Needs root, ip and tc; where these lack, it is skipped."`
+	Collectives string   `placeholder:"PLANE" enum:",auto,nats,tcp,shm" default:"" help:"The data plane: auto, nats, tcp or shm. Default: auto; tcp with --link-rate, as between hosts."`
+	JSON        bool     `help:"Print one JSON object a line."`
 }
 
 // Run compares.
 func (c *benchPredictCmd) Run(ctx context.Context, s *streams) error {
 	return bench.Predict(ctx, bench.PredictOptions{
-		Workloads: c.Workload, Workers: c.Workers, Plans: c.Plans, Rounds: c.Rounds, Steps: c.Steps, LinkRates: c.LinkRate,
+		Workloads: c.Workload, Workers: c.Workers, Plans: c.Plans, Rounds: c.Rounds, Steps: c.Steps, LinkRates: c.LinkRate, Collectives: c.Collectives,
 		JSON: c.JSON, Log: s.errs, Version: version(),
 	}, s.out)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -24,6 +25,10 @@ func (configResolver) Validate(*kong.Application) error { return nil }
 func (configResolver) Resolve(ctx *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	selected := ctx.Selected()
 	if selected == nil || selected.Name != "train" {
+		return nil, nil
+	}
+	// Files hold no secrets, so the environment, which may, comes before them.
+	if slices.ContainsFunc(flag.Envs, func(name string) bool { _, set := os.LookupEnv(name); return set }) {
 		return nil, nil
 	}
 	files, err := configFiles(ctx)

@@ -5,13 +5,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/alecthomas/kong"
+	"github.com/google/go-cmp/cmp"
 )
 
 const module = "github.com/galvani-ml/galvani"
@@ -66,6 +70,116 @@ func TestPackageTable(t *testing.T) {
 		t.Fatalf("%s has no place for the packages", path)
 	}
 	golden(t, path, before+begin+packageTable(t)+end+after)
+}
+
+// TestInputTable holds the fuzz targets in docs/architecture.md to those of the
+// tree.
+func TestInputTable(t *testing.T) {
+	root := filepath.Join("..", "..")
+	text, err := os.ReadFile(filepath.Join(root, "docs", "architecture.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listed, have []string
+	for _, m := range regexp.MustCompile("`([\\w/]+\\.Fuzz\\w+)` \\|\n").FindAllStringSubmatch(string(text), -1) {
+		listed = append(listed, m[1])
+	}
+	target := regexp.MustCompile(`(?m)^func (Fuzz\w+)\(f \*testing\.F\)`)
+	err = filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		dir, err := filepath.Rel(root, filepath.Dir(path))
+		for _, m := range target.FindAllStringSubmatch(string(source), -1) {
+			have = append(have, filepath.ToSlash(dir)+"."+m[1])
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(listed)
+	slices.Sort(have)
+	if diff := cmp.Diff(have, listed); diff != "" {
+		t.Errorf("fuzz targets of the tree (-) and of docs/architecture.md, Input from outside (+):\n%s", diff)
+	}
+}
+
+// ownBytes are files that decode what is not input from outside, or leave it to
+// others.
+var ownBytes = map[string]string{
+	"bench/child.go":                    "what the parent process says",
+	"bench/commrank.go":                 "what the parent process says",
+	"bench/memory_linux.go":             "the kernel",
+	"bench/predictnet.go":               "what the parent process says",
+	"bench/process.go":                  "what child processes say, up to a number of bytes",
+	"comm/floats.go":                    "the byte order of this machine",
+	"comm/host.go":                      "the kernel",
+	"comm/identity.go":                  "lengths of TLS records, which crypto/tls reads",
+	"comm/sealing.go":                   "nonces of this process",
+	"data/corpus.go":                    "text, which has no structure",
+	"data/gostd.go":                     "text, which has no structure",
+	"exec/cpu/probe/processor.go":       "the kernel",
+	"internal/atomicfile/atomicfile.go": "opens a folder to flush it",
+	"internal/inputfile/inputfile.go":   "reads for others, up to a number of bytes",
+	"models/hf/view.go":                 "the byte order of this machine",
+	"models/hf/shared.go":               "a header of this process",
+	"train/clusters.go":                 "reads for cluster.Parse",
+	"train/memory_linux.go":             "the kernel",
+	"train/profile/hardware.go":         "reads for cluster.Parse",
+	"train/profile/memory_linux.go":     "the kernel",
+	"train/setup.go":                    "reads for parallel.Plan",
+	"train/trial.go":                    "metrics of this process",
+}
+
+// decodes finds calls that turn bytes into values, or read them for that.
+var decodes = regexp.MustCompile(`json\.(Unmarshal|NewDecoder)\(|yaml\.Unmarshal|proto\.Unmarshal|gob\.NewDecoder|inputfile\.(Read|OpenRoot)|` +
+	`os\.(Open|ReadFile)\(|fs\.ReadFile\(|io\.ReadAll\(|binary\.(Decode|Read|Uvarint)\(|(Little|Big|Native)Endian\.Uint|func .* Unmarshal(Text|JSON)\(`)
+
+// TestDecodersHaveTargets finds files that decode and that neither docs/architecture.md
+// has beside a fuzz target nor ownBytes excuses.
+func TestDecodersHaveTargets(t *testing.T) {
+	root := filepath.Join("..", "..")
+	text, err := os.ReadFile(filepath.Join(root, "docs", "architecture.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\|[^|]*\\|([^|]*)\\|[^|]*\\| `[\\w/]+\\.Fuzz\\w+` \\|$").FindAllStringSubmatch(string(text), -1) {
+		dir := ""
+		for _, name := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(m[1], -1) {
+			if strings.Contains(name[1], "/") {
+				dir = filepath.ToSlash(filepath.Dir(name[1]))
+			}
+			listed[dir+"/"+filepath.Base(name[1])] = true
+		}
+	}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		name := filepath.ToSlash(strings.TrimPrefix(path, root+string(filepath.Separator)))
+		if d != nil && d.IsDir() && (name == "docs/examples" || strings.HasSuffix(name, "/internal/asm") || strings.HasPrefix(d.Name(), ".") && len(d.Name()) > 2) {
+			return fs.SkipDir
+		}
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		if found := decodes.Find(source); found != nil && !listed[name] && ownBytes[name] == "" {
+			t.Errorf("%s has %q: bound what it reads, add a fuzz target and a line to the table in docs/architecture.md, Input from outside; or say in ownBytes whose bytes they are", name, found)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range listed {
+		if _, err := os.Stat(filepath.Join(root, name)); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func packageTable(t *testing.T) string {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"os"
+	"runtime/debug"
 
 	"github.com/galvani-ml/galvani/train"
 )
@@ -25,8 +27,12 @@ type planSearchCmd struct {
 	JSON bool `help:"Print one JSON object."`
 }
 
-// Run searches.
+// Run searches. Searches make much garbage and hold little, so that it is collected
+// less often, unless GOGC says how often.
 func (c *planSearchCmd) Run(ctx context.Context, s *streams) error {
+	if os.Getenv("GOGC") == "" {
+		defer debug.SetGCPercent(debug.SetGCPercent(400))
+	}
 	return train.SearchPlan(ctx, c.SearchOptions, s.output(c.JSON))
 }
 

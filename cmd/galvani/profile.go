@@ -15,7 +15,7 @@ import (
 type profileCmd struct {
 	Workers     int           `default:"2" help:"Worker processes on this machine, which share its threads."`
 	Collectives string        `default:"auto" enum:"auto,nats,tcp,shm" help:"Data plane that carries exchanges: ${enum}. auto takes the best that works, as train does."`
-	NATS        string        `name:"nats" placeholder:"URL" help:"NATS server. Default: one in this process."`
+	NATS        string        `name:"nats" env:"GALVANI_NATS" placeholder:"URL" help:"NATS server. Default: one in this process."`
 	Largest     train.Size    `default:"16MiB" help:"Largest exchange, from 1KiB in steps of 4 times; stops before where one takes over 100 ms."`
 	Window      time.Duration `default:"60ms" help:"How long each figure is measured, about."`
 	Fresh       bool          `help:"Measure anew even where a result is kept of this machine with these flags."`

@@ -60,15 +60,26 @@ func (c config) addedTokens(v vocab, usual ...string) ([]AddedToken, error) {
 func loadConfig(dir string) (config, error) {
 	var cfg config
 	path := filepath.Join(dir, "tokenizer_config.json")
-	data, err := readFile(path)
+	data, err := readFile(path, maxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
 		return cfg, nil
 	}
 	if err != nil {
 		return cfg, err
 	}
-	if err := decode(data, &cfg); err != nil {
+	if cfg, err = parseConfig(data); err != nil {
 		return cfg, fmt.Errorf("%s: %w", path, err)
+	}
+	return cfg, nil
+}
+
+func parseConfig(data []byte) (config, error) {
+	var cfg config
+	if err := decode(data, &cfg); err != nil {
+		return cfg, err
+	}
+	if n := len(cfg.AddedTokens); n > maxAdded {
+		return cfg, fmt.Errorf("added_tokens_decoder: %d added tokens, at most %d are read", n, maxAdded)
 	}
 	return cfg, nil
 }

@@ -10,12 +10,12 @@ import (
 
 func loadGPT2(dir string) (Tokenizer, error) {
 	path := filepath.Join(dir, "vocab.json")
-	names, err := readFile(path)
+	names, err := readFile(path, maxFile)
 	if err != nil {
 		return nil, err
 	}
 	mergesPath := filepath.Join(dir, "merges.txt")
-	rules, err := readFile(mergesPath)
+	rules, err := readFile(mergesPath, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s has no merges.txt beside it", path)
 	}
@@ -77,6 +77,9 @@ func parseMerges(data []byte) ([]merge, []int, error) {
 		left, right, ok := strings.Cut(line, " ")
 		if !ok || left == "" || right == "" || strings.Contains(right, " ") {
 			return nil, nil, fmt.Errorf("line %d: want two tokens with a space between them, got %.40q", n, line)
+		}
+		if len(merges) >= maxVocab {
+			return nil, nil, fmt.Errorf("line %d: more than %d merges", n, maxVocab)
 		}
 		merges, lines = append(merges, merge{left, right}), append(lines, n)
 	}

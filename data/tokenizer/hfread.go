@@ -14,7 +14,7 @@ type hfFile struct {
 	Version       string          `json:"version"`
 	Truncation    json.RawMessage `json:"truncation"`
 	Padding       json.RawMessage `json:"padding"`
-	AddedTokens   []AddedToken    `json:"added_tokens"`
+	AddedTokens   hfAddedTokens   `json:"added_tokens"`
 	Normalizer    json.RawMessage `json:"normalizer"`
 	PreTokenizer  json.RawMessage `json:"pre_tokenizer"`
 	PostProcessor json.RawMessage `json:"post_processor"`
@@ -133,12 +133,8 @@ type hfMerges []merge
 
 // UnmarshalJSON reads either form.
 func (m *hfMerges) UnmarshalJSON(data []byte) error {
-	var items []json.RawMessage
-	if err := json.Unmarshal(data, &items); err != nil {
-		return fmt.Errorf("merges: %w", err)
-	}
-	*m = make(hfMerges, 0, len(items))
-	for rank, item := range items {
+	*m = hfMerges{}
+	return eachItem(data, "merges", func(rank int, item json.RawMessage) error {
 		var parts []string
 		if bytes.HasPrefix(item, []byte("[")) {
 			if err := json.Unmarshal(item, &parts); err != nil {
@@ -155,6 +151,55 @@ func (m *hfMerges) UnmarshalJSON(data []byte) error {
 			return fmt.Errorf("merge %d: want two tokens, got %.40s", rank, item)
 		}
 		*m = append(*m, merge{parts[0], parts[1]})
+		return nil
+	})
+}
+
+// hfAddedTokens are the added_tokens of a tokenizer.json.
+type hfAddedTokens []AddedToken
+
+// maxAdded bounds added tokens; files have some hundred. Text is compared with all
+// that begin with the same byte, at every position.
+const maxAdded = 1 << 16
+
+// UnmarshalJSON reads a list.
+func (l *hfAddedTokens) UnmarshalJSON(data []byte) error {
+	*l = nil
+	return eachItem(data, "added_tokens", func(i int, item json.RawMessage) error {
+		if i >= maxAdded {
+			return fmt.Errorf("more than %d added tokens", maxAdded)
+		}
+		var t AddedToken
+		if err := json.Unmarshal(item, &t); err != nil {
+			return fmt.Errorf("added token %d: %w", i, err)
+		}
+		*l = append(*l, t)
+		return nil
+	})
+}
+
+// eachItem passes the items of a JSON list, or null, to take, one at a time: a
+// list of many small items takes many times its size in memory. It stops after
+// maxVocab.
+func eachItem(data []byte, what string, take func(i int, item json.RawMessage) error) error {
+	if string(data) == "null" {
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if t, err := dec.Token(); err != nil || t != json.Delim('[') {
+		return fmt.Errorf("%s: want a list, got %.20s", what, data)
+	}
+	var item json.RawMessage
+	for i := 0; dec.More(); i++ {
+		if i >= maxVocab {
+			return fmt.Errorf("%s: more than %d", what, maxVocab)
+		}
+		if err := dec.Decode(&item); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		if err := take(i, item); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -184,6 +229,10 @@ type hfWordPieceDecoder struct {
 	Cleanup bool   `json:"cleanup"`
 }
 
+// maxWordChars bounds the words that are cut into pieces, which takes up to the
+// third power of their length; files have 100.
+const maxWordChars = 1000
+
 func parseHFWordPiece(f hfFile) (Tokenizer, error) {
 	m := hfWordPiece{UnkToken: "[UNK]", ContinuingSubwordPrefix: "##", MaxInputCharsPerWord: 100}
 	if err := decode(f.Model, &m); err != nil {
@@ -205,6 +254,9 @@ func parseHFWordPiece(f hfFile) (Tokenizer, error) {
 	}
 	if m.Vocab == nil {
 		return nil, errors.New("model: no vocab")
+	}
+	if n := m.MaxInputCharsPerWord; n < 1 || n > maxWordChars {
+		return nil, fmt.Errorf("model: max_input_chars_per_word is %d, needs 1 to %d", n, maxWordChars)
 	}
 	t, err := newWordPiece(m.Vocab, f.AddedTokens, wordPieceOptions{
 		normalizer: normalizer{

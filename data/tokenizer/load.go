@@ -9,8 +9,11 @@ import (
 	"path/filepath"
 )
 
-// maxFile bounds the files of a tokenizer.
-const maxFile = 64 << 20
+// maxFile bounds the files of a tokenizer, maxConfig its tokenizer_config.json.
+const (
+	maxFile   = 64 << 20
+	maxConfig = 8 << 20
+)
 
 // ErrNotFound is wrapped by the error of [Load] when a directory holds no tokenizer.
 var ErrNotFound = errors.New("no tokenizer found")
@@ -42,7 +45,7 @@ func Load(dir string) (Tokenizer, error) {
 
 // LoadFile reads one tokenizer.json, whatever its name.
 func LoadFile(path string) (Tokenizer, error) {
-	data, err := readFile(path)
+	data, err := readFile(path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: load: %w", err)
 	}
@@ -55,7 +58,7 @@ func LoadFile(path string) (Tokenizer, error) {
 
 func loadHF(dir string) (Tokenizer, error) {
 	path := filepath.Join(dir, "tokenizer.json")
-	data, err := readFile(path)
+	data, err := readFile(path, maxFile)
 	if err != nil {
 		return nil, err
 	}
@@ -66,19 +69,19 @@ func loadHF(dir string) (Tokenizer, error) {
 	return t, nil
 }
 
-// readFile is os.ReadFile with a limit.
-func readFile(path string) ([]byte, error) {
+// readFile is os.ReadFile with a limit in bytes.
+func readFile(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > maxFile {
-		return nil, fmt.Errorf("%s is larger than %d MiB, too large for a tokenizer", path, maxFile>>20)
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("%s is larger than %d MiB, too large for a tokenizer", path, limit>>20)
 	}
 	return data, nil
 }

@@ -188,6 +188,8 @@ func FuzzTokenizerJSON(f *testing.F) {
 	_ = must(smallWordPiece(f).WriteTo(&b))
 	f.Add(b.Bytes(), "hello [MASK]")
 	f.Add([]byte(`{"model": {"vocab": {"a": 1e9}}}`), "")
+	f.Add([]byte(`{"model": {"merges": [1,1]}}`), "")
+	f.Add([]byte(`{"added_tokens": [{},{}], "model": {"merges": null, "vocab": null}}`), "")
 	f.Fuzz(func(t *testing.T, data []byte, text string) {
 		if tok, err := parseHF(data); err == nil {
 			checkIDs(t, tok, text)
@@ -196,8 +198,14 @@ func FuzzTokenizerJSON(f *testing.F) {
 }
 
 func FuzzGPT2Files(f *testing.F) {
-	f.Add([]byte(`{"a": 0, "b": 1, "ab": 2, "<unk>": 3}`), []byte("#version: 0.2\na b\n"), "abc")
-	f.Fuzz(func(t *testing.T, names, rules []byte, text string) {
+	names := []byte(`{"a": 0, "b": 1, "ab": 2, "<unk>": 3}`)
+	f.Add(names, []byte("#version: 0.2\na b\n"), []byte(`{"unk_token": {"content": "<unk>"}, "add_prefix_space": true}`), "abc")
+	f.Add(names, []byte("a b\n"), []byte(`{"added_tokens_decoder": {"4": {"content": "<x>", "lstrip": true}}}`), "a <x> b")
+	f.Fuzz(func(t *testing.T, names, rules, settings []byte, text string) {
+		cfg, err := parseConfig(settings)
+		if err != nil {
+			return
+		}
 		var v vocab
 		if decode(names, &v) != nil || v == nil {
 			return
@@ -206,16 +214,21 @@ func FuzzGPT2Files(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if tok, err := newGPT2(v, merges, config{}); err == nil {
+		if tok, err := newGPT2(v, merges, cfg); err == nil {
 			checkIDs(t, tok, text)
 		}
 	})
 }
 
 func FuzzVocabText(f *testing.F) {
-	f.Add([]byte(smallVocab), "Hello, wörld")
-	f.Fuzz(func(t *testing.T, data []byte, text string) {
-		if tok, err := parseVocabText(data, config{}); err == nil {
+	f.Add([]byte(smallVocab), []byte("{}"), "Hello, wörld")
+	f.Add([]byte(smallVocab), []byte(`{"do_lower_case": false, "added_tokens_decoder": {"-1": {"content": "x"}}}`), "Hello, wörld")
+	f.Fuzz(func(t *testing.T, data, settings []byte, text string) {
+		cfg, err := parseConfig(settings)
+		if err != nil {
+			return
+		}
+		if tok, err := parseVocabText(data, cfg); err == nil {
 			checkIDs(t, tok, text)
 		}
 	})

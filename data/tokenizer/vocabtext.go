@@ -9,7 +9,7 @@ import (
 
 func loadVocabText(dir string) (Tokenizer, error) {
 	path := filepath.Join(dir, "vocab.txt")
-	data, err := readFile(path)
+	data, err := readFile(path, maxFile)
 	if err != nil {
 		return nil, err
 	}

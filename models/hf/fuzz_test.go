@@ -1,6 +1,7 @@
 package hf
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/nlpodyssey/safetensors"
@@ -24,8 +25,11 @@ func FuzzParse(f *testing.F) {
 	f.Add(good[:30])
 	f.Add([]byte("\x02\x00\x00\x00\x00\x00\x00\x00{}"))
 	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff{}"))
+	f.Add([]byte("\x00\x00\x00\x02\x00\x00\x00\x00{}"))
 	header := `{"a":{"dtype":"F16","shape":[0,18446744073709551615],"data_offsets":[0,0]}}    `
 	f.Add(append([]byte{byte(len(header)), 0, 0, 0, 0, 0, 0, 0}, header...))
+	shard := &graph.Shard{Param: &graph.Param{Name: "a", Shape: []int{2, 2}, Stored: []int{2, 2}}, Parts: []graph.Part{{Index: 1, Count: 2}, {}}}
+	part := make([]float32, 2)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		parsed, err := parse(data)
 		if err != nil {
@@ -40,6 +44,30 @@ func FuzzParse(f *testing.F) {
 			dst := make([]float32, graph.Type{Shape: info.Shape}.Size())
 			if err := ts.Load(name, dst); err != nil && (info.Dtype == "F32" || info.Dtype == "F16" || info.Dtype == "BF16") {
 				t.Fatal(err)
+			}
+			// A snapshot's parts: where the tensor is not of the parameter's size, an error.
+			_ = ts.LoadShard(name, shard, part)
+		}
+	})
+}
+
+// FuzzIndex shows that no index panics, and that files it names are of its own
+// directory.
+func FuzzIndex(f *testing.F) {
+	for _, text := range []string{
+		`{"metadata":{"total_size":9},"weight_map":{"a":"model-00001-of-00002.safetensors"}}`, `{"weight_map":{"a":"../secret"}}`, `{"weight_map":{"a":"/etc/passwd"}}`,
+		`{"weight_map":{"a":"."}}`, `{"weight_map":{"a":".."}}`, `{"weight_map":{"a":""}}`, `{"weight_map":{"a":"b/c"}}`, `{"weight_map":{}}`, `null`, `[]`, ``,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		ix, err := parseIndex(data)
+		if err != nil {
+			return
+		}
+		for name, file := range ix.WeightMap {
+			if dir := filepath.Dir(filepath.Join("/dir", file)); dir != "/dir" {
+				t.Errorf("tensor %q in %q lies in %s", name, file, dir)
 			}
 		}
 	})

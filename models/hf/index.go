@@ -2,6 +2,7 @@ package hf
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,22 +17,34 @@ type index struct {
 	WeightMap map[string]string `json:"weight_map"`
 }
 
+// maxIndexBytes bounds an index; that of a model of 60 layers with 256 experts
+// each is of 9 MB.
+const maxIndexBytes = 32 << 20
+
 // readIndex reads an index. Files it names lie in its own directory.
 func readIndex(path string) (*index, error) {
-	data, err := readLimited(path, 64<<20)
+	data, err := readLimited(path, maxIndexBytes)
 	if err != nil {
 		return nil, err
 	}
-	var ix index
-	if err := json.Unmarshal(data, &ix); err != nil {
+	ix, err := parseIndex(data)
+	if err != nil {
 		return nil, &FileError{path, err}
 	}
+	return ix, nil
+}
+
+func parseIndex(data []byte) (*index, error) {
+	var ix index
+	if err := json.Unmarshal(data, &ix); err != nil {
+		return nil, err
+	}
 	if len(ix.WeightMap) == 0 {
-		return nil, &FileError{path, fmt.Errorf(`"weight_map" is missing or empty`)}
+		return nil, errors.New(`"weight_map" is missing or empty`)
 	}
 	for name, file := range ix.WeightMap {
-		if !filepath.IsLocal(file) || filepath.Base(file) != file {
-			return nil, &FileError{path, fmt.Errorf("tensor %q is said to be in %q, which is not a file of this directory", name, file)}
+		if !filepath.IsLocal(file) || filepath.Base(file) != file || file == "." {
+			return nil, fmt.Errorf("tensor %.100q is said to be in %.100q, which is not a file of this directory", name, file)
 		}
 	}
 	return &ix, nil

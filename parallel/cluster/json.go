@@ -36,12 +36,15 @@ func (c *Cluster) UnmarshalJSON(data []byte) error {
 // Parse reads the JSON form strictly: another schema, an unknown key, a value
 // that [Cluster.Validate] refuses, or anything after it is an error.
 func Parse(data []byte) (*Cluster, error) {
+	if len(data) > maxFileBytes {
+		return nil, fmt.Errorf("cluster: %d bytes are too many: at most %d are read", len(data), maxFileBytes)
+	}
 	var version struct{ Schema string }
 	if err := json.Unmarshal(data, &version); err != nil {
 		return nil, fmt.Errorf("cluster: %w", err)
 	}
 	if version.Schema != Schema {
-		return nil, &ValueError{"schema", fmt.Sprintf("%q", version.Schema), fmt.Sprintf("this version reads %q", Schema)}
+		return nil, &ValueError{"schema", fmt.Sprintf("%.100q", version.Schema), fmt.Sprintf("this version reads %q", Schema)}
 	}
 	c := &Cluster{}
 	dec := json.NewDecoder(bytes.NewReader(data))

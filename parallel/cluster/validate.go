@@ -10,11 +10,12 @@ import (
 // Bounds of what a cluster may say: far beyond any machine, and near enough for
 // sums and products of figures to stay finite.
 const (
-	maxDevices = 1 << 20
-	maxBytes   = 1 << 50
-	maxRate    = 1e24 // FLOP/s, bytes/s
-	maxSeconds = 1e6
-	maxEntries = 1 << 14 // of a list
+	maxDevices   = 1 << 20
+	maxBytes     = 1 << 50
+	maxRate      = 1e24 // FLOP/s, bytes/s
+	maxSeconds   = 1e6
+	maxEntries   = 1 << 14 // of a list
+	maxFileBytes = 16 << 20
 )
 
 // Validate says what of the cluster cannot be: a *ValueError with the key, its

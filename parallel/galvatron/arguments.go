@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"io/fs"
+	"strings"
 )
 
 // Schedule is the order of micro-batches in a pipeline.
@@ -232,19 +234,22 @@ func (f spaceFile) space() Space {
 	}
 }
 
+// maxTries bounds the numbers of micro-batches that are looked at, divisors or not.
+const maxTries = 1 << 26
+
 // validate names the first argument that cannot be used.
 func (a *Arguments) validate() error {
 	world := a.World()
 	switch {
 	case a.Layers < 1 || a.Layers > most:
 		return &ArgumentError{"layers", fmt.Sprintf("%d: a model has at least one layer; lists of layer types are not supported, nor does 3.0 load them", a.Layers)}
-	case a.Hidden < 1:
+	case a.Hidden < 1 || a.Hidden > maxSize:
 		return &ArgumentError{"hidden", fmt.Sprintf("%d is no width", a.Hidden)}
-	case a.Seq < 1:
+	case a.Seq < 1 || a.Seq > maxSize:
 		return &ArgumentError{"seq", fmt.Sprintf("%d is no sequence length", a.Seq)}
-	case a.Nodes < 1 || a.Devices < 1 || world&(world-1) != 0 || a.Nodes > 1<<16 || a.Devices > 1<<16:
-		return &ArgumentError{"num_nodes, num_gpus_per_node", fmt.Sprintf("%d times %d devices: the number must be a power of two", a.Nodes, a.Devices)}
-	case a.Memory < 1:
+	case a.Nodes < 1 || a.Devices < 1 || a.Nodes > maxDevices || a.Devices > maxDevices || world > maxDevices || world&(world-1) != 0:
+		return &ArgumentError{"num_nodes, num_gpus_per_node", fmt.Sprintf("%d times %d devices: the number must be a power of two, at most %d", a.Nodes, a.Devices, maxDevices)}
+	case a.Memory < 1 || a.Memory > maxMB/1024:
 		return &ArgumentError{"memory_constraint", fmt.Sprintf("%d GB is no memory", a.Memory)}
 	case a.Schedule != GPipe && a.Schedule != PipeDreamFlush:
 		return &ArgumentError{"pipeline_type", fmt.Sprintf("%q: gpipe or pipedream_flush", a.Schedule)}
@@ -254,10 +259,16 @@ func (a *Arguments) validate() error {
 		return &ArgumentError{"time_mode", fmt.Sprintf("%q: static, batch or sequence", a.TimeMode)}
 	case a.MemoryMode != Static && a.MemoryMode != Sequence:
 		return &ArgumentError{"mem_mode", fmt.Sprintf("%q: static or sequence", a.MemoryMode)}
-	case max(a.Batches.Settled, a.Batches.Max) > 1<<20:
+	case max(a.Batches.Settled, a.Batches.Max) > maxBatch:
 		return &ArgumentError{"batch", fmt.Sprintf("%d samples are more than are tried", max(a.Batches.Settled, a.Batches.Max))}
 	case a.Batches.Settled <= 0 && (a.Batches.Min < 1 || a.Batches.Step < 1):
 		return &ArgumentError{"batch", fmt.Sprintf("from %d to %d in steps of %d", a.Batches.Min, a.Batches.Max, a.Batches.Step)}
+	case a.Batches.Settled <= 0 && (a.Batches.Max/a.Batches.Step)*a.Batches.Max > maxTries:
+		return &ArgumentError{"batch", fmt.Sprintf("from %d to %d in steps of %d are more than are tried: take larger steps", a.Batches.Min, a.Batches.Max, a.Batches.Step)}
+	case !(a.Scale > 0 && a.Scale <= maxSeconds):
+		return &ArgumentError{"debug_costmodel_coe", fmt.Sprintf("%v is no factor", a.Scale)}
+	case a.Profile != "" && (!fs.ValidPath(a.Profile) || strings.Contains(a.Profile, "\\")):
+		return &ArgumentError{"profiles", fmt.Sprintf("%.100q leaves the folder of profiles", a.Profile)}
 	}
 	return nil
 }

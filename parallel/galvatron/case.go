@@ -79,11 +79,11 @@ func ReadCase(dir fs.FS, name string) (*Case, error) {
 var profilePattern = regexp.MustCompile(`_profiles/([\w.-]*\w)`)
 
 func (c *Case) read(dir fs.FS) error {
-	args, err := fs.ReadFile(dir, "args.json")
+	args, err := readFile(dir, "args.json")
 	if err != nil {
 		return err
 	}
-	tables, err := fs.ReadFile(dir, "tables.json")
+	tables, err := readFile(dir, "tables.json")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -143,6 +143,9 @@ func (c *Case) readV2(data []byte, r *resultFile) error {
 	if n == 0 || len(t.Memory) != n || len(t.Other) != n {
 		return fmt.Errorf("tables.json: %d stages and %d of embedding and head where the result has %d", len(t.Memory), len(t.Other), n)
 	}
+	if err := figures(append(t.Memory, t.Other, t.Synced, t.Time)...); err != nil {
+		return fmt.Errorf("tables.json: %w", err)
+	}
 	v := Vocab{Time: make([]float64, n), Memory: rounded(t.Other)}
 	c.cell = &Cell{Batch: t.Batch, Chunks: t.Chunks, Budget: c.Budget, Names: t.Names, Time: t.Time, Synced: t.Synced, Vocabs: []Vocab{v}, form: slowest}
 	for i, layers := range r.Division {
@@ -188,7 +191,7 @@ func (c *Case) readV3(dir fs.FS, args, data []byte) error {
 		return err
 	}
 	c.Budget, c.Profile = c.Arguments.Budget(), c.Arguments.Profile
-	if readme, err := fs.ReadFile(dir, "README.md"); err == nil && c.Profile == "" {
+	if readme, err := readFile(dir, "README.md"); err == nil && c.Profile == "" {
 		if found := profilePattern.FindSubmatch(readme); found != nil {
 			c.Profile = string(found[1])
 		}
@@ -200,12 +203,27 @@ func (c *Case) readV3(dir fs.FS, args, data []byte) error {
 	if err := json.Unmarshal(data, &t); err != nil {
 		return fmt.Errorf("tables.json: %w", err)
 	}
+	if err := t.check(); err != nil {
+		return fmt.Errorf("tables.json: %w", err)
+	}
 	c.Budget = t.Budget
 	var err error
 	if c.cell, err = t.cell(); err != nil {
 		return fmt.Errorf("tables.json: %w", err)
 	}
 	return nil
+}
+
+// check refuses figures that are none.
+func (t *tablesV3) check() error {
+	rows := append(t.VocabTime, t.Synced, t.Time)
+	for _, s := range t.Stages {
+		rows = append(rows, s.Memory, s.Other)
+	}
+	if t.Budget < 0 || t.Budget > maxMB {
+		return fmt.Errorf("a budget of %d MB", t.Budget)
+	}
+	return figures(rows...)
 }
 
 // cell makes the tables' cell.
@@ -256,8 +274,8 @@ func strategyOf(fields []any) (Strategy, error) {
 	to = to[:len(fields)]
 	err = json.Unmarshal(data, &to)
 	s.Checkpoint = bool(checkpoint)
-	if err == nil && (s.PP < 1 || s.TP < 1 || s.SP < 1 || s.DP < 1) {
-		err = errors.New("degrees are at least 1")
+	if err == nil && (min(s.PP, s.TP, s.SP, s.DP) < 1 || max(s.PP, s.TP, s.SP, s.DP) > maxDevices) {
+		err = fmt.Errorf("degrees are 1 to %d", maxDevices)
 	}
 	if err != nil {
 		return s, fmt.Errorf("strategy %s: %w", data, err)
@@ -268,15 +286,17 @@ func strategyOf(fields []any) (Strategy, error) {
 // shape says what is missing in a cell.
 func (c *Cell) shape() error {
 	n := len(c.Names)
-	ok := n > 0 && len(c.Time) == n && len(c.Synced) == n && len(c.Stages) > 0 && len(c.Vocabs) > 0 && c.Batch > 0 && c.Chunks > 0
+	ok := c.Batch <= maxBatch && c.Chunks <= maxBatch && n > 0 && len(c.Time) == n && len(c.Synced) == n && len(c.Stages) > 0 && len(c.Vocabs) > 0 && c.Batch > 0 && c.Chunks > 0
+	layers := 0
 	for _, s := range c.Stages {
-		ok = ok && len(s.Memory) == n && s.Layers > 0 && s.Layers <= most
+		layers += s.Layers
+		ok = ok && len(s.Memory) == n && s.Layers > 0 && s.Layers <= most && layers <= most
 	}
 	for _, v := range c.Vocabs {
 		ok = ok && len(v.Time) == len(c.Stages) && len(v.Memory) == len(c.Stages)
 	}
 	if !ok {
-		return fmt.Errorf("tables.json: not of %d strategies and %d stages throughout", n, len(c.Stages))
+		return fmt.Errorf("tables.json: not of %d strategies and %d stages throughout, or of more than %d layers or %d samples", n, len(c.Stages), most, maxBatch)
 	}
 	return nil
 }

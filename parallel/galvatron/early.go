@@ -1,6 +1,7 @@
 package galvatron
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -41,8 +42,8 @@ func (s *earlyStrategy) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	s.Consecutive, s.ZeRO3 = info.TP, info.FSDP != 0
-	if s.PP < 1 || s.TP < 1 || s.DP < 1 {
-		return fmt.Errorf("%s: degrees are at least 1", data)
+	if min(s.PP, s.TP, s.DP) < 1 || max(s.PP, s.TP, s.DP) > maxDevices {
+		return fmt.Errorf("%.100s: degrees are 1 to %d", data, maxDevices)
 	}
 	return nil
 }
@@ -88,6 +89,10 @@ type earlyTables struct {
 	Time       [][]float64 `json:"layer_time_s"`
 }
 
+// maxCells bounds MB times layers times strategies, a byte each in the search: the
+// problems of the paper have up to 40 million.
+const maxCells = 1 << 29
+
 // newEarly makes a problem from its files. Without tables memory alone is
 // priced, for the one batch that the arguments tell.
 func newEarly(args, tables []byte, division []int) (*early, error) {
@@ -116,12 +121,14 @@ func newEarly(args, tables []byte, division []int) (*early, error) {
 		return nil, &ArgumentError{"strategies", fmt.Sprintf("%d of them", len(f.Strategies))}
 	case f.Budget < 1 || f.Budget > 1<<20:
 		return nil, &ArgumentError{"mem_mb", fmt.Sprint(f.Budget)}
+	case f.Budget*total*len(f.Strategies) > maxCells:
+		return nil, &ArgumentError{"mem_mb", fmt.Sprintf("%d MB for %d layers and %d strategies: the search over all of them takes more memory than it may", f.Budget, total, len(f.Strategies))}
 	}
 	for batch := range f.Chunks {
 		e.batch = batch
 	}
 	if tables == nil {
-		return e, e.price(f.Memory)
+		return e, cmp.Or(e.price(f.Memory), e.check())
 	}
 	var t earlyTables
 	if err := json.Unmarshal(tables, &t); err != nil {
@@ -134,12 +141,26 @@ func newEarly(args, tables []byte, division []int) (*early, error) {
 		slices.ContainsFunc(t.Memory, short) || slices.ContainsFunc(t.Time, short) {
 		return nil, &ArgumentError{"tables", fmt.Sprintf("not of %d layer types and %d strategies", len(e.layers), n)}
 	}
+	if err := e.check(); err != nil {
+		return nil, err
+	}
 	for i, s := range e.strategies {
 		if s.String() != t.Strategies[i] {
 			return nil, &ArgumentError{"tables", fmt.Sprintf("strategy %s where the arguments have %s", t.Strategies[i], s)}
 		}
 	}
 	return e, nil
+}
+
+// check refuses figures that are none.
+func (e *early) check() error {
+	if e.batch < 0 || e.batch > maxBatch {
+		return &ArgumentError{"gbsz", fmt.Sprint(e.batch)}
+	}
+	if err := figures(slices.Concat(e.memory, e.time, [][]float64{e.other})...); err != nil {
+		return &ArgumentError{"tables", err.Error()}
+	}
+	return nil
 }
 
 // price computes memory: model states, with ZeRO-3 a share and a fortieth, and

@@ -75,9 +75,9 @@ func ReadProfile(dir fs.FS, a *Arguments) (*Profile, error) {
 		{"overlap_coefficient.json", p.overlapping},
 		{"sp_time" + nodes, p.collectives},
 	} {
-		data, err := fs.ReadFile(dir, file.name)
+		data, err := readFile(dir, file.name)
 		if errors.Is(err, fs.ErrNotExist) {
-			data, err = fs.ReadFile(dir, path.Join("hw", file.name))
+			data, err = readFile(dir, path.Join("hw", file.name))
 		}
 		if err == nil {
 			err = file.read(data, a)

@@ -42,7 +42,7 @@ func (n *nested[T]) UnmarshalJSON(data []byte) error {
 
 // readResult reads result.json.
 func readResult(dir fs.FS) (*resultFile, error) {
-	data, err := fs.ReadFile(dir, "result.json")
+	data, err := readFile(dir, "result.json")
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +64,12 @@ func (r *resultFile) validate() error {
 			return fmt.Errorf("result.json: %d layers on a stage", n)
 		}
 		total += n
+	}
+	if total > most || len(r.Strategies) > most {
+		return fmt.Errorf("result.json: %d layers with %d strategies: at most %d are read", total, len(r.Strategies), most)
+	}
+	if !(r.Cost >= 0 && r.Cost <= maxSeconds) {
+		return fmt.Errorf("result.json: a step of %v s", r.Cost)
 	}
 	for _, s := range r.Strategies {
 		flat += digit(s.one)

@@ -2,6 +2,8 @@ package planner
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"math"
 	"slices"
 
@@ -30,19 +32,60 @@ type Other struct {
 
 // Choose finds the plan with the highest throughput, or returns an
 // [*InfeasibleError].
-func Choose(o *Options) (*Choice, error) {
-	if err := o.check(); err != nil {
-		return nil, err
-	}
-	p := newPricer(o)
-	sweep := p.sweep()
-	if !p.Uniform {
-		sweep.Relaxed = p.relaxed
-	}
-	result, err := sweep.Run()
+func Choose(ctx context.Context, o *Options) (*Choice, error) {
+	s, err := NewSearch(o)
 	if err != nil {
 		return nil, err
 	}
+	if err := s.Price(ctx); err != nil {
+		return nil, err
+	}
+	return s.Choose(ctx, o.Memory)
+}
+
+// Search searches within one budget after another, each smaller than the one
+// before, and keeps what does not depend on it.
+type Search struct {
+	pricer *pricer
+	after  *search.Result
+}
+
+// NewSearch prepares a search.
+func NewSearch(o *Options) (*Search, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	own := *o
+	return &Search{pricer: newPricer(&own)}, nil
+}
+
+// Price prices the layers of all cells, on all processors. Without it Choose does
+// so when it needs them, one stage degree after the other.
+func (s *Search) Price(ctx context.Context) error {
+	return s.pricer.priceAll(ctx, s.pricer.sweep().Undivided())
+}
+
+// Choose is the function Choose within so many bytes a rank, at most those of the
+// search before.
+func (s *Search) Choose(ctx context.Context, memory int64) (*Choice, error) {
+	p := s.pricer
+	if memory > p.Memory {
+		return nil, fmt.Errorf("planner: a search within %d bytes after one within %d: budgets must not rise", memory, p.Memory)
+	}
+	p.Memory = memory
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	sweep := p.sweep()
+	sweep.After = s.after
+	if !p.Uniform {
+		sweep.Relaxed = p.relaxed
+	}
+	result, err := sweep.Run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.after = result
 	if result.Best == nil {
 		return nil, p.infeasible(result)
 	}
@@ -61,7 +104,7 @@ func (p *pricer) sweep() *search.Sweep {
 	return &search.Sweep{
 		Batches: p.Batches, Stages: p.stages(), Micros: p.Micros, Schedules: p.schedules(), Mode: p.mode(),
 		Variants: func(c search.Cell) int { return len(p.variants(c)) },
-		Problem:  p.problem,
+		Problem:  p.problem, Margin: p.Margin,
 	}
 }
 
@@ -117,7 +160,8 @@ func (p *pricer) others(r *search.Result) []Other {
 // rate returns seconds a row.
 func (x Other) rate() float64 { return x.Step / float64(x.Cell.Batch) }
 
-// better prefers what fits to what does not, and then what is faster.
+// better prefers what fits to what does not, what is faster, and a plan to a
+// bound.
 func better(a, b Other) bool {
 	if (a.Lacks > 0) != (b.Lacks > 0) {
 		return a.Lacks == 0
@@ -125,5 +169,5 @@ func better(a, b Other) bool {
 	if a.Lacks > 0 {
 		return a.Lacks < b.Lacks
 	}
-	return a.Step < b.Step
+	return a.Step < b.Step || a.Step == b.Step && b.Bound
 }

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"math"
@@ -60,7 +61,7 @@ func twoHosts(r *rand.Rand, devices int) *cluster.Cluster {
 // choose is Choose, nil where nothing fits.
 func choose(t *testing.T, o *Options) *Choice {
 	t.Helper()
-	c, err := Choose(o)
+	c, err := Choose(context.Background(), o)
 	var lacking *InfeasibleError
 	var none *NoStrategyError
 	if err != nil && !errors.As(err, &lacking) && !errors.As(err, &none) {

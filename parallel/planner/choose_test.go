@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"math"
@@ -52,7 +53,7 @@ func draw(t *rapid.T) *Options {
 func TestChoice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := draw(t)
-		c, err := Choose(o)
+		c, err := Choose(context.Background(), o)
 		var lacking *InfeasibleError
 		switch {
 		case errors.As(err, &lacking):
@@ -74,18 +75,51 @@ func TestChoice(t *testing.T) {
 	})
 }
 
+// TestMargin holds the plans of cells within a margin of the best against those
+// of a search that looks for the best plan of every cell.
+func TestMargin(t *testing.T) {
+	const margin = 0.1
+	rapid.Check(t, func(t *rapid.T) {
+		o := draw(t)
+		o.Margin = 1e9
+		all, err := Choose(context.Background(), o)
+		if err != nil {
+			t.Skip(err)
+		}
+		o.Margin = margin
+		some, err := Choose(context.Background(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]Other{}
+		for _, x := range some.Others {
+			got[x.Cell.String()] = x
+		}
+		for _, x := range all.Others {
+			y, ok := got[x.Cell.String()]
+			switch {
+			case x.Lacks > 0 || x.Bound:
+			case x.rate() < all.Step/float64(all.Cell.Batch)*(1+margin)*(1-1e-9) && (!ok || y.Bound || math.Abs(y.Step-x.Step) > 1e-9*x.Step):
+				t.Fatalf("%v: %+v within the margin, want %v", x.Cell, y, x.Step)
+			case ok && y.Step > x.Step*(1+1e-9):
+				t.Fatalf("%v: at least %v, want %v", x.Cell, y.Step, x.Step)
+			}
+		}
+	})
+}
+
 // TestRelaxed holds a sweep that divides cells into variants only where it must
 // against one that has all variants from the beginning.
 func TestRelaxed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := newPricer(draw(t))
-		all, err := p.sweep().Run()
+		all, err := p.sweep().Run(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}
 		sweep := p.sweep()
 		sweep.Relaxed = p.relaxed
-		few, err := sweep.Run()
+		few, err := sweep.Run(context.Background())
 		switch {
 		case err != nil:
 			t.Fatal(err)
@@ -170,7 +204,7 @@ func uniforms(t *rapid.T, o *Options, visit func(*Evaluation)) {
 func TestCertify(t *testing.T) {
 	x := synthetic{width: 1024, sequence: 512, vocabulary: 8192, heads: 16, blocks: 3}
 	o := x.options(4, 4<<30, 8)
-	c, err := Choose(o)
+	c, err := Choose(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +232,7 @@ func TestCertify(t *testing.T) {
 func TestReport(t *testing.T) {
 	x := synthetic{width: 1024, sequence: 512, vocabulary: 8192, heads: 16, blocks: 6}
 	o := x.options(8, 2<<30, 16)
-	c, err := Choose(o)
+	c, err := Choose(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +262,7 @@ func TestPlay(t *testing.T) {
 	var worst, sum, n float64
 	rapid.Check(t, func(t *rapid.T) {
 		o := draw(t)
-		c, err := Choose(o)
+		c, err := Choose(context.Background(), o)
 		if err != nil {
 			t.Skip()
 		}

@@ -30,6 +30,9 @@ type Options struct {
 	// AtOnce is the number of ranks of the cluster that can compute at once. 0
 	// where each has a device of its own.
 	AtOnce float64
+	// Margin is how much longer than the best, as a share, the best plan with other
+	// stages, micro-batches or schedule may take and still be sought.
+	Margin float64
 	// Fixed is what a step takes whatever the plan, in seconds.
 	Fixed float64
 }

@@ -1,7 +1,12 @@
 package planner
 
 import (
+	"context"
+	"runtime"
+	"slices"
 	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/galvani-ml/galvani/graph"
 	"github.com/galvani-ml/galvani/parallel"
@@ -18,12 +23,19 @@ type pricer struct {
 	borders map[borderKey][]parallel.BorderExchange
 
 	strategiesOf map[int][]parallel.Strategy // that fit the model, by the number of stages
+	open         map[choicesKey]*search.Layer
+}
+
+// choicesKey identifies a layer whose strategy nothing but the cell decides.
+type choicesKey struct {
+	kind int
+	cell search.Cell
 }
 
 func newPricer(o *Options) *pricer {
 	return &pricer{
 		Options: o, layers: map[layerKey]*pricedLayer{}, borders: map[borderKey][]parallel.BorderExchange{},
-		strategiesOf: map[int][]parallel.Strategy{},
+		strategiesOf: map[int][]parallel.Strategy{}, open: map[choicesKey]*search.Layer{},
 	}
 }
 
@@ -68,6 +80,52 @@ func (p *pricer) layer(kind int, s parallel.Strategy, stages, rows int) (*priced
 		l.cost.Send = l.cost.Receive // of the gradient that comes back
 	})
 	return l, l.err
+}
+
+// priceAll prices the layers of cells, each strategy of a stage by one goroutine:
+// those of cells share what is known of it.
+func (p *pricer) priceAll(ctx context.Context, cells []search.Cell) error {
+	type task struct {
+		stages   int
+		strategy parallel.Strategy
+	}
+	rows := map[task][]int{}
+	var tasks []task
+	for _, c := range cells {
+		for _, s := range p.strategies(c) {
+			t := task{c.Stages, s}
+			if rows[t] == nil {
+				tasks = append(tasks, t)
+			}
+			rows[t] = append(rows[t], c.Batch/c.Micro)
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for _, t := range tasks {
+		group.Go(func() error {
+			for _, kind := range p.kinds() {
+				for _, n := range rows[t] {
+					if ctx.Err() != nil {
+						return context.Cause(ctx)
+					}
+					if p.Model.isEnd(kind) && t.strategy.Checkpoint {
+						continue
+					}
+					if _, err := p.layer(kind, t.strategy, t.stages, n); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// kinds lists the model's, each once.
+func (p *pricer) kinds() []int {
+	return slices.Compact(slices.Sorted(slices.Values(p.Model.Kinds)))
 }
 
 // stretch is how many times longer the ranks of a stage compute, as they do so at

@@ -136,25 +136,9 @@ func (p *pricer) build(c search.Cell, v variant) (*search.Problem, error) {
 		if kinds[kind] != nil {
 			continue
 		}
-		allowed := strategies
-		if v.all != nil && v.all.Checkpoint && p.Model.isEnd(kind) { // the space may lack it without
-			plain := *v.all
-			plain.Checkpoint = false
-			allowed = []parallel.Strategy{plain}
-		}
-		l := &search.Layer{Name: p.Model.Facts.Layers[p.Model.layer(kind)].Name}
-		for _, s := range allowed {
-			if !v.allows(s, p.Model.isEnd(kind)) {
-				continue
-			}
-			priced, err := p.layer(kind, s, c.Stages, c.Batch/c.Micro)
-			if err != nil {
-				return nil, err
-			}
-			l.Strategies, l.Costs = append(l.Strategies, s), append(l.Costs, priced.cost)
-		}
-		if len(l.Costs) == 0 {
-			return nil, nil
+		l, err := p.choices(kind, c, v, strategies)
+		if l == nil || err != nil {
+			return nil, err
 		}
 		kinds[kind] = l
 	}
@@ -163,6 +147,58 @@ func (p *pricer) build(c search.Cell, v variant) (*search.Problem, error) {
 		layers = append(layers, kinds[kind])
 	}
 	return p.framed(c, layers), nil
+}
+
+// choices returns a layer of a kind, nil where the variant allows it no strategy.
+// What the variant leaves open is the same layer in all variants of a cell.
+func (p *pricer) choices(kind int, c search.Cell, v variant, strategies []parallel.Strategy) (*search.Layer, error) {
+	end := p.Model.isEnd(kind)
+	if v.all != nil || v.mesh != nil || end && v.end != nil {
+		return p.priced(kind, c, v, strategies)
+	}
+	c.Variant = 0
+	key := choicesKey{kind, c}
+	p.mu.Lock()
+	l, ok := p.open[key]
+	p.mu.Unlock()
+	if ok {
+		return l, nil
+	}
+	l, err := p.priced(kind, c, v, strategies)
+	if err == nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if known, ok := p.open[key]; ok {
+			return known, nil
+		}
+		p.open[key] = l
+	}
+	return l, err
+}
+
+// priced makes a layer of the strategies that the variant allows.
+func (p *pricer) priced(kind int, c search.Cell, v variant, strategies []parallel.Strategy) (*search.Layer, error) {
+	end := p.Model.isEnd(kind)
+	if v.all != nil && v.all.Checkpoint && end { // the space may lack it without
+		plain := *v.all
+		plain.Checkpoint = false
+		strategies = []parallel.Strategy{plain}
+	}
+	l := &search.Layer{Name: p.Model.Facts.Layers[p.Model.layer(kind)].Name}
+	for _, s := range strategies {
+		if !v.allows(s, end) {
+			continue
+		}
+		priced, err := p.layer(kind, s, c.Stages, c.Batch/c.Micro)
+		if err != nil {
+			return nil, err
+		}
+		l.Strategies, l.Costs = append(l.Strategies, s), append(l.Costs, priced.cost)
+	}
+	if len(l.Costs) == 0 {
+		return nil, nil
+	}
+	return l, nil
 }
 
 // framed makes a problem of layers.

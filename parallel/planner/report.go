@@ -221,6 +221,8 @@ func (r *Report) writeOthers(w io.Writer) {
 		switch {
 		case x.Lacks > 0:
 			fmt.Fprintf(w, "  %s: does not fit, lacks %s\n", x.Cell, bytes(x.Lacks))
+		case x.Bound && x.Change < 1e-6:
+			fmt.Fprintf(w, "  %s: no plan takes less\n", x.Cell)
 		case x.Bound:
 			fmt.Fprintf(w, "  %s: at least %s a step (%+.1f%%)\n", x.Cell, seconds(x.Step), 100*x.Change)
 		default:

@@ -130,11 +130,11 @@ func (s *Solver) beginnings() [][]int {
 // bmw is BMW from some partitions, nil where none of them fits.
 func (s *Solver) bmw(begins ...[]int) *Solution {
 	b := bmw{solver: s, seen: map[string]bool{}, least: math.Inf(-1)}
-	if t := s.compose(fixed(s.TimeBalanced()), nil); t != nil {
+	if t := s.compose(fixed(s.TimeBalanced()), nil, math.Inf(1)); t != nil {
 		b.least = t.MemoryBalance()
 	}
 	for _, p := range begins {
-		if solution := s.compose(fixed(p), nil); solution != nil {
+		if solution := s.compose(fixed(p), nil, math.Inf(1)); solution != nil {
 			b.offer(solution)
 		}
 	}
@@ -184,7 +184,7 @@ func (b *bmw) adjust(s *Solution) {
 		if b.seen[fmt.Sprint(moved)] {
 			continue
 		}
-		if next := b.solver.compose(fixed(moved), nil); next != nil && next.slowest() <= s.slowest() && next.MemoryBalance() >= b.least {
+		if next := b.solver.compose(fixed(moved), nil, math.Inf(1)); next != nil && next.slowest() <= s.slowest() && next.MemoryBalance() >= b.least {
 			b.offer(next)
 		}
 	}

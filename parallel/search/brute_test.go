@@ -114,8 +114,11 @@ func TestBruteForce(t *testing.T) {
 		if all, _, ok := p.Brute(1e9); !ok || all != least {
 			t.Fatalf("seed %d: all partitions together have %v, %v, want %v", seed, all, ok, least)
 		}
-		if bound := s.Bound(); bound > least*(1+1e-9) {
+		if bound := s.Bound(math.Inf(1)); bound > least*(1+1e-9) {
 			t.Fatalf("seed %d: bound %v over the best, %v", seed, bound, least)
+		}
+		if !math.IsInf(least, 1) {
+			checkWithin(t, seed, p, least)
 		}
 		if !math.IsInf(least, 1) {
 			feasible++
@@ -130,6 +133,31 @@ func TestBruteForce(t *testing.T) {
 	t.Logf("%d feasible, %d of several stages, %d best uneven", feasible, several, uneven)
 	if feasible < 2000 {
 		t.Errorf("only %d feasible problems", feasible)
+	}
+}
+
+// checkWithin asks for plans that take less than a limit, a little less and a
+// little more than the best.
+func checkWithin(t *testing.T, seed uint64, p *Problem, least float64) {
+	t.Helper()
+	for _, slack := range []float64{0.8, 0.999, 1.001, 1.2} {
+		s, err := New(p)
+		if err != nil {
+			t.Fatal(seed, err)
+		}
+		limit := slack * least
+		if bound := s.Bound(limit); min(bound, limit) > least*(1+1e-9) {
+			t.Fatalf("seed %d: bound %v within %v, over the best, %v", seed, bound, limit, least)
+		}
+		got, err := s.Within(ModeExact, limit)
+		switch {
+		case err != nil:
+			t.Fatal(seed, err)
+		case slack < 1 && got != nil:
+			t.Fatalf("seed %d: %v within %v, the best takes %v", seed, got.Time, limit, least)
+		case slack > 1 && (got == nil || got.Time > least*(1+1e-9)):
+			t.Fatalf("seed %d: %+v within %v, the best takes %v", seed, got, limit, least)
+		}
 	}
 }
 

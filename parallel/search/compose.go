@@ -14,7 +14,7 @@ func (s *Solver) Solve(partition []int) (*Solution, error) {
 	if err := s.checkPartition(partition); err != nil {
 		return nil, err
 	}
-	solution := s.compose(fixed(partition), nil)
+	solution := s.compose(fixed(partition), nil, math.Inf(1))
 	if solution == nil {
 		return nil, s.infeasible(partition)
 	}
@@ -23,16 +23,17 @@ func (s *Solver) Solve(partition []int) (*Solution, error) {
 
 // Exact returns the fastest way over all partitions, or an [InfeasibleError].
 func (s *Solver) Exact() (*Solution, error) {
-	solution := s.compose(s.problem.anywhere(), s.bmw(s.beginnings()...))
+	solution := s.compose(s.problem.anywhere(), s.bmw(s.beginnings()...), math.Inf(1))
 	if solution == nil {
 		return nil, s.infeasible(nil)
 	}
 	return solution, nil
 }
 
-// Bound returns a time that no plan of the problem is faster than, infinite
-// where nothing fits. It costs little.
-func (s *Solver) Bound() float64 {
+// Bound returns a time that no plan of the problem is faster than: infinite where
+// nothing fits, the limit or more where it can tell that no plan takes less. It
+// costs little.
+func (s *Solver) Bound(limit float64) float64 {
 	if goal := s.problem.goal(); goal != (weight{}) {
 		x, cells := s.problem.extra(0), s.left(0)
 		least, ok := s.tails(s.stage(0, 0, len(s.problem.Layers), cells), goal)[0].least(cells)
@@ -41,7 +42,7 @@ func (s *Solver) Bound() float64 {
 		}
 		return least + goal.of(x.Time, x.Time+x.Sync) + s.problem.Fixed
 	}
-	c := s.composer(s.problem.anywhere())
+	c := s.composer(s.problem.anywhere(), limit)
 	b := c.before[len(c.before)-1][s.problem.blocks()]
 	return b.sum + s.problem.waiting(b.sum, b.slowest) + s.problem.Fixed
 }
@@ -53,6 +54,8 @@ type composer struct {
 	least   [][][]float64 // bound of C by stage, and begin and end in its window
 	before  [][]pipe      // bounds of the stages before one, by its first block
 	known   *Solution     // the best so far
+	limit   float64       // seconds that a plan must take less than
+	floors  []float64     // times of the layers before one, each at its fastest
 	sums    [][][]sum     // by stage and first block
 }
 
@@ -96,10 +99,13 @@ type sum struct {
 	after   int // sum of the stages after it
 }
 
-// compose finds the best way within the windows, nil where none fits. It
-// returns the known one where none is faster.
-func (s *Solver) compose(windows []window, known *Solution) *Solution {
-	c := s.composer(windows)
+// compose finds the best way within the windows that takes less than the limit,
+// nil where there is none. It returns the known one where none is faster.
+func (s *Solver) compose(windows []window, known *Solution, limit float64) *Solution {
+	if known != nil {
+		limit = min(limit, known.Time)
+	}
+	c := s.composer(windows, limit)
 	c.known = known
 	c.sums = make([][][]sum, s.problem.Stages+1)
 	blocks := s.problem.blocks()
@@ -109,8 +115,9 @@ func (s *Solver) compose(windows []window, known *Solution) *Solution {
 		c.step(stage)
 	}
 	for i, x := range c.sums[0][0] {
-		if c.known == nil || c.score(0, 0, x) < c.known.Time {
+		if c.score(0, 0, x) < c.limit {
 			c.known = c.trace(i)
+			c.limit = c.known.Time
 		}
 	}
 	return c.known
@@ -118,8 +125,8 @@ func (s *Solver) compose(windows []window, known *Solution) *Solution {
 
 // composer prepares the bounds: what a stage takes at least, changes left out,
 // and from that what the stages before any one take.
-func (s *Solver) composer(windows []window) *composer {
-	c := &composer{Solver: s, windows: windows}
+func (s *Solver) composer(windows []window, limit float64) *composer {
+	c := &composer{Solver: s, windows: windows, limit: limit, floors: s.problem.floors()}
 	p, blocks := s.problem, s.problem.blocks()
 	c.before = make([][]pipe, p.Stages+1)
 	for i := range c.before {
@@ -140,15 +147,22 @@ func (s *Solver) composer(windows []window) *composer {
 }
 
 // bound fills the bounds of a stage with one end, and of what the stages up to
-// there take.
+// there take. Beginnings with which it alone takes too long are left out.
 func (c *composer) bound(stage, end int) {
 	p, w := c.problem, c.windows[stage]
 	x, cells := p.extra(stage), c.left(stage)
-	first, layers := p.layersOf(stage, w.begins[0], end-w.begins[0])
+	earliest := min(w.begins[1], end-1) + 1
+	for earliest > w.begins[0] && c.quick(stage, earliest-1, end) {
+		earliest--
+	}
+	first, layers := p.layersOf(stage, earliest, end-earliest)
+	if earliest == end {
+		return
+	}
 	tails := c.tails(c.stage(stage, first, layers, cells), weight{1, 0})
 	to := &c.before[stage+1][end]
-	for begin := w.begins[0]; begin <= w.begins[1] && begin < end; begin++ {
-		least, ok := tails[begin-w.begins[0]].least(cells)
+	for begin := earliest; begin <= w.begins[1] && begin < end; begin++ {
+		least, ok := tails[begin-earliest].least(cells)
 		if !ok {
 			continue
 		}
@@ -160,6 +174,15 @@ func (c *composer) bound(stage, end int) {
 	}
 }
 
+// quick says that a stage may be part of a plan that takes less than the limit
+// if memory is no matter.
+func (c *composer) quick(stage, begin, end int) bool {
+	first, layers := c.problem.layersOf(stage, begin, end-begin)
+	sum := c.floors[len(c.floors)-1] + c.problem.First.Time + c.problem.Last.Time
+	slowest := c.floors[first+layers] - c.floors[first] + c.problem.extra(stage).Time
+	return sum+c.problem.waiting(sum, slowest)+c.problem.Fixed < c.limit
+}
+
 // score returns what a step takes at least with a way to run the stages from
 // one on; exactly, if that is the first.
 func (c *composer) score(stage, first int, x sum) float64 {
@@ -168,10 +191,9 @@ func (c *composer) score(stage, first int, x sum) float64 {
 	return (1-h)*total + max(x.reduced, h*total) + c.problem.waiting(total, max(x.slowest, b.slowest)) + c.problem.Fixed
 }
 
-// wins says that a step may be faster than the known one.
+// wins says that a step may take less than the limit.
 func (c *composer) wins(stage, first int, x sum) bool {
-	t := c.score(stage, first, x)
-	return !math.IsInf(t, 1) && (c.known == nil || t < c.known.Time*(1-slight))
+	return c.score(stage, first, x) < c.limit*(1-slight)
 }
 
 // candidate is a stage that may be part of a better plan.
@@ -201,7 +223,7 @@ func (c *composer) step(stage int) {
 }
 
 // candidates lists the stages whose bound, with the best that may come before
-// and after, is below the known time.
+// and after, is below the limit.
 func (c *composer) candidates(stage int) []candidate {
 	var all []candidate
 	w := c.windows[stage]
@@ -217,8 +239,8 @@ func (c *composer) candidates(stage int) []candidate {
 	return all
 }
 
-// hopeful says that a stage with its bound is part of a plan that may be better
-// than the known one.
+// hopeful says that a stage with its bound is part of a plan that may take
+// less than the limit.
 func (c *composer) hopeful(stage int, x candidate) bool {
 	return !math.IsInf(x.least.Time, 1) && slices.ContainsFunc(c.sums[stage+1][x.first+x.count], func(a sum) bool {
 		return c.wins(stage, x.first, a.with(x.least, c.problem.Hidden))
@@ -229,7 +251,7 @@ func (c *composer) hopeful(stage int, x candidate) bool {
 // which the program has one value. Where all stages are given, their fronts are
 // needed anyway.
 func (c *composer) tighten(stage int, candidates []candidate) {
-	if c.known == nil || c.problem.Stages == 1 {
+	if math.IsInf(c.limit, 1) || c.problem.Stages == 1 {
 		return
 	}
 	x := c.problem.extra(stage)

@@ -1,6 +1,7 @@
 package search
 
 import (
+	"context"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -258,7 +259,7 @@ func TestPaperSweepGoesOn(t *testing.T) {
 			return &Problem{Layers: []*Layer{l}, Stages: 1, Micro: c.Micro, Schedule: c.Schedule, Budget: []int64{4}}, nil
 		},
 	}
-	r, err := w.Run()
+	r, err := w.Run(context.Background())
 	if err != nil || r.Best == nil || r.Best.Cell.Batch != 16 && r.Best.Cell.Batch != 8 {
 		t.Fatal(r, err)
 	}

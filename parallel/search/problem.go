@@ -3,6 +3,7 @@ package search
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/galvani-ml/galvani/parallel"
 )
@@ -264,13 +265,68 @@ func (p *Problem) Times(stage, first int, choice []int) (time, sync float64) {
 // floor returns a time that no plan is faster than, whatever the memory: every
 // layer at its fastest, the stages equally slow.
 func (p *Problem) floor() float64 {
-	sum := p.First.Time + p.Last.Time
-	for _, l := range p.Layers {
+	sum := p.floors()[len(p.Layers)] + p.First.Time + p.Last.Time
+	return sum + p.waiting(sum, sum/float64(p.Stages)) + p.Fixed
+}
+
+// floors returns what the layers before each one, and before the end, take when
+// every one is at its fastest.
+func (p *Problem) floors() []float64 {
+	sums := make([]float64, len(p.Layers)+1)
+	for i, l := range p.Layers {
 		least := math.Inf(1)
 		for _, c := range l.Costs {
 			least = min(least, c.Time)
 		}
-		sum += least
+		sums[i+1] = sums[i] + least
 	}
-	return sum + p.waiting(sum, sum/float64(p.Stages)) + p.Fixed
+	return sums
+}
+
+// alike returns the time of the fastest plan with one strategy for all layers,
+// but for checkpoints, and even stages. Infinite where none fits.
+func (p *Problem) alike(partition []int) float64 {
+	least := math.Inf(1)
+	for _, s := range p.Layers[len(p.Layers)/2].Strategies {
+		if choice := p.everywhere(s); choice != nil {
+			least = min(least, p.time(partition, choice))
+		}
+	}
+	return least
+}
+
+// everywhere returns the choice of a strategy for all layers, without the
+// checkpoint where a layer has it only so; nil where a layer does not have it.
+func (p *Problem) everywhere(s parallel.Strategy) []int {
+	plain := s
+	plain.Checkpoint = false
+	choice := make([]int, len(p.Layers))
+	for i, l := range p.Layers {
+		if i > 0 && l == p.Layers[i-1] {
+			choice[i] = choice[i-1]
+			continue
+		}
+		if choice[i] = slices.Index(l.Strategies, s); choice[i] < 0 {
+			choice[i] = slices.Index(l.Strategies, plain)
+		}
+		if choice[i] < 0 {
+			return nil
+		}
+	}
+	return choice
+}
+
+// time returns the time of a plan, infinite where it does not fit.
+func (p *Problem) time(partition, choice []int) float64 {
+	points := make([]Point, len(partition))
+	block := 0
+	for i, n := range partition {
+		first, count := p.layersOf(i, block, n)
+		if p.Memory(i, first, choice[first:first+count]) > p.budget(i) {
+			return math.Inf(1)
+		}
+		points[i].Time, points[i].Sync = p.Times(i, first, choice[first:first+count])
+		block += n
+	}
+	return p.Score(points)
 }

@@ -1,6 +1,7 @@
 package search
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"runtime"
@@ -85,7 +86,7 @@ func TestProcessors(t *testing.T) {
 	var results []*Result
 	for _, n := range []int{1, 4} {
 		runtime.GOMAXPROCS(n)
-		r, err := w.Run()
+		r, err := w.Run(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,7 +101,7 @@ func TestProcessors(t *testing.T) {
 // the text form.
 func TestSweep(t *testing.T) {
 	w := a100.sweep(transformer{6, 8192, 2048, 50304}, 8, []int{4, 6, 8}, ModeExact)
-	r, err := w.Run()
+	r, err := w.Run(context.Background())
 	if err != nil || r.Best == nil {
 		t.Fatal(err, r)
 	}
@@ -136,7 +137,7 @@ func TestNothingFits(t *testing.T) {
 	m := a100
 	m.memory = 1 << 30
 	small := transformer{8, 12288, 2048, 50304}
-	r, err := m.sweep(small, 8, []int{8}, ModeBMW).Run()
+	r, err := m.sweep(small, 8, []int{8}, ModeBMW).Run(context.Background())
 	if err != nil || r.Best != nil || r.Closest == nil {
 		t.Fatal(err, r.Best)
 	}
@@ -147,7 +148,7 @@ func TestNothingFits(t *testing.T) {
 	}
 	e := r.Closest
 	m.memory += e.Lacks()
-	again, err := m.sweep(small, 8, []int{8}, ModeExact).Run()
+	again, err := m.sweep(small, 8, []int{8}, ModeExact).Run(context.Background())
 	if err != nil || again.Best == nil {
 		t.Errorf("with %d bytes more nothing fits either: %v", e.Lacks(), again.Closest)
 	}

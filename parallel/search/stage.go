@@ -22,6 +22,8 @@ type stage struct {
 func (s *Solver) key(st stage) string {
 	var b strings.Builder
 	fmt.Fprint(&b, st.inflight, st.cells, st.receives, st.sends, st.goal)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	run := 0
 	for l, layer := range st.layers {
 		run++
@@ -38,10 +40,16 @@ func (s *Solver) key(st stage) string {
 // goroutines, and what it answers does not depend on their number.
 type Solver struct {
 	problem *Problem
-	unit    int64 // bytes of a cell of memory
-	kinds   map[*Layer]int
+	*memory
+}
+
+// memory is what was found out about layers. Solvers of related problems share
+// one.
+type memory struct {
+	unit int64 // bytes of a cell of memory
 
 	mu      sync.Mutex
+	kinds   map[*Layer]int
 	fronts  map[string]*cachedFront
 	borders map[[2]*Layer]*border
 	bounds  map[tailKey]*tail
@@ -59,19 +67,34 @@ func New(p *Problem) (*Solver, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	s := &Solver{
-		problem: p, unit: p.grid(),
-		kinds:   map[*Layer]int{},
-		fronts:  map[string]*cachedFront{},
-		borders: map[[2]*Layer]*border{},
-		bounds:  map[tailKey]*tail{},
+	s := &Solver{problem: p, memory: &memory{
+		unit: p.grid(), kinds: map[*Layer]int{}, fronts: map[string]*cachedFront{},
+		borders: map[[2]*Layer]*border{}, bounds: map[tailKey]*tail{},
+	}}
+	s.number(p.Layers)
+	return s, nil
+}
+
+// With returns the solver of another problem that has layers in common with this
+// one, the same pointers with the same changes between them: what one solver finds
+// out about these, the other knows. Memory is rounded as for this problem.
+func (s *Solver) With(p *Problem) (*Solver, error) {
+	if err := p.check(); err != nil {
+		return nil, err
 	}
-	for _, l := range p.Layers {
-		if _, ok := s.kinds[l]; !ok {
-			s.kinds[l] = len(s.kinds)
+	s.number(p.Layers)
+	return &Solver{problem: p, memory: s.memory}, nil
+}
+
+// number gives layers that have none a number.
+func (m *memory) number(layers []*Layer) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range layers {
+		if _, ok := m.kinds[l]; !ok {
+			m.kinds[l] = len(m.kinds)
 		}
 	}
-	return s, nil
 }
 
 // Front returns the ways to run count layers, from the first one on, as a stage

@@ -150,7 +150,7 @@ func BenchmarkSweep(b *testing.B) {
 					t = transformer{32, 4096, 2048, 50304}
 				}
 				for b.Loop() {
-					r, err := a100.sweep(t, devices, []int{max(64, devices)}, mode).Run()
+					r, err := a100.sweep(t, devices, []int{max(64, devices)}, mode).Run(b.Context())
 					if err != nil {
 						b.Fatal(err)
 					}

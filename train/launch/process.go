@@ -33,6 +33,7 @@ func startProcess(rank int, invite []byte, advice string) (*process, error) {
 		return nil, fmt.Errorf("starting worker %d: finding this program: %w", rank, err)
 	}
 	p := &process{rank: rank, advice: advice, cmd: exec.Command(self, "worker"), log: &tailBuffer{}, done: make(chan struct{})}
+	p.cmd.Env = environment(os.Environ())
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.SysProcAttr = childAttributes()
 	if p.in, err = p.cmd.StdinPipe(); err != nil {

@@ -45,7 +45,7 @@ func TestMemory(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
-		compiled, err := p.Plan(plan, 8)
+		compiled, err := p.Plan(t.Context(), plan, 8)
 		if err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}

@@ -85,6 +85,9 @@ func (p *Problem) options(facts parallel.Facts, table *program.Table) *planner.O
 		Batches: r.Batches, Stages: r.Stages, Micros: r.Micros, Mode: r.Mode, Uniform: r.Uniform,
 		Memory: r.Memory, Rows: r.RowsAtOnce,
 	}
+	if r.Workers <= comparedWorkers {
+		o.Margin = comparedMargin
+	}
 	if o.Memory == 0 {
 		o.Memory = r.Cluster.Device.Memory
 	}
@@ -96,6 +99,13 @@ func (p *Problem) options(facts parallel.Facts, table *program.Table) *planner.O
 	}
 	return o
 }
+
+// Of searches for up to so many workers, which take little, reports have the best
+// plans of other cells that are within the margin.
+const (
+	comparedWorkers = 64
+	comparedMargin  = 0.1
+)
 
 // precision names that of products as clusters do.
 func precision(p string) string {

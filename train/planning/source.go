@@ -17,33 +17,38 @@ type source struct {
 
 // Work returns a layer's.
 func (s *source) Work(kind int, strategy parallel.Strategy, stages, rows int) (*planner.Work, error) {
-	works, err := s.table.Works(strategy, stages, rows)
-	if err != nil {
-		return nil, err
-	}
 	w := &planner.Work{Whole: s.whole(rows)}
 	w.Border = w.Whole / int64(ways(strategy))
-	switch kind {
-	case kindEmbedding:
-		w.Work = works.Embedding
-		if stages > 1 {
-			w.States += works.Messages
-		}
-	case kindHead: // on the only stage, or the last one
-		w.Work = works.Head
-		w.States += works.Messages
-	default:
-		w.Work = works.Block
-		w.States += works.PerBlock
-	}
-	if s.times == nil {
-		return w, nil
+	var err error
+	if w.Work, err = s.work(kind, strategy, stages, rows); err != nil || s.times == nil {
+		return w, err
 	}
 	at, err := s.times.At(strategy, rows/strategy.Degree(parallel.RoleDP))
 	if err != nil {
 		return nil, err
 	}
 	w.Measured = map[int]*cost.Seconds{kindEmbedding: &at.Embedding, kindBlock: &at.Block, kindHead: &at.Head}[kind]
+	return w, nil
+}
+
+// work reads a layer's off programs, with what a worker holds of it beside them.
+func (s *source) work(kind int, strategy parallel.Strategy, stages, rows int) (cost.Work, error) {
+	if kind == kindBlock {
+		w, perBlock, err := s.table.Block(strategy, rows)
+		w.States += perBlock
+		return w, err
+	}
+	works, err := s.table.Works(strategy, stages, rows)
+	if err != nil {
+		return cost.Work{}, err
+	}
+	w := works.Head // on the only stage, or the last one
+	if kind == kindEmbedding {
+		w = works.Embedding
+	}
+	if kind == kindHead || stages > 1 {
+		w.States += works.Messages
+	}
 	return w, nil
 }
 

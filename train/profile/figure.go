@@ -93,11 +93,8 @@ func (s *stand) exchange(ctx context.Context, name string, mine []float64) ([][]
 	}
 	all := make([][]float64, len(texts))
 	for rank, t := range texts {
-		if len(t) != len(text) {
-			return nil, fmt.Errorf("%s: rank %d measured %d bytes of times, this rank %d", name, rank, len(t), len(text))
-		}
-		for ; len(t) > 0; t = t[8:] {
-			all[rank] = append(all[rank], math.Float64frombits(binary.LittleEndian.Uint64(t)))
+		if all[rank], err = decodeTimes(t, len(mine)); err != nil {
+			return nil, fmt.Errorf("%s: rank %d measured %w", name, rank, err)
 		}
 	}
 	return all, nil

@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/galvani-ml/galvani/internal/atomicfile"
+	"github.com/galvani-ml/galvani/internal/inputfile"
 	"github.com/galvani-ml/galvani/parallel/cluster"
 )
 
@@ -65,7 +65,7 @@ func hardware(ctx context.Context, o Options, s spec) (*Result, error) {
 
 // load reads a cluster of as many workers.
 func load(path string, workers int) (*cluster.Cluster, error) {
-	text, err := os.ReadFile(path)
+	text, err := inputfile.Read(path, maxFileBytes)
 	if err != nil {
 		return nil, err
 	}

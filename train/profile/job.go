@@ -2,7 +2,6 @@ package profile
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 
 	"github.com/galvani-ml/galvani/comm"
@@ -26,7 +25,8 @@ func run(ctx context.Context, o Options, s spec) (*found, error) {
 			o.say("measuring", string(e.Data))
 			return false, nil
 		case eventFound:
-			return true, json.Unmarshal(e.Data, &f)
+			f, err = decodeFound(e.Data, o.Workers)
+			return true, err
 		case eventDone:
 			return true, nil
 		}
@@ -34,6 +34,9 @@ func run(ctx context.Context, o Options, s spec) (*found, error) {
 	}
 	if err := job.Follow(ctx, handle, func() error { return context.Cause(ctx) }); err != nil {
 		return nil, err
+	}
+	if f == nil {
+		return nil, errors.New("profile: no worker has reported what was measured")
 	}
 	return f, nil
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/exec/cpu/kernel"
 	"github.com/galvani-ml/galvani/exec/cpu/probe"
 )
@@ -25,15 +26,19 @@ type key struct {
 	ISA       string // the kernels in use
 	Threads   int    // of the machine, as far as this process may use them
 	Workers   int
-	Server    string // URL, empty for an embedded one
+	Server    string // URL without secrets, empty for an embedded one
 	Network   string // empty for the machine's own
 	Spec      spec
 }
 
 func keyOf(o Options, s spec) key {
+	server := o.NATS
+	if server != "" {
+		server = comm.Endpoint{URL: server}.String()
+	}
 	return key{
 		Revision: revision, Processor: probe.Processor(), System: runtime.GOOS + "/" + runtime.GOARCH,
-		ISA: string(kernel.ActiveISA()), Threads: runtime.GOMAXPROCS(0), Workers: o.Workers, Server: o.NATS, Network: o.Network, Spec: s,
+		ISA: string(kernel.ActiveISA()), Threads: runtime.GOMAXPROCS(0), Workers: o.Workers, Server: server, Network: o.Network, Spec: s,
 	}
 }
 

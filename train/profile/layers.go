@@ -3,8 +3,8 @@ package profile
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"slices"
 	"time"
@@ -13,6 +13,7 @@ import (
 	"github.com/galvani-ml/galvani/exec/cpu"
 	"github.com/galvani-ml/galvani/exec/cpu/kernel"
 	"github.com/galvani-ml/galvani/exec/cpu/probe"
+	"github.com/galvani-ml/galvani/internal/inputfile"
 	"github.com/galvani-ml/galvani/parallel"
 	"github.com/galvani-ml/galvani/parallel/cost"
 	"github.com/galvani-ml/galvani/train/program"
@@ -143,26 +144,63 @@ func (l *Layers) shape(s parallel.Strategy) *LayerShapes {
 	return &l.Shapes[i]
 }
 
+// maxFileBytes bounds the files of measurements; real ones are of some dozen
+// kilobytes.
+const maxFileBytes = 16 << 20
+
 // LoadLayers reads a file that [Layers.Save] wrote.
 func LoadLayers(path string) (*Layers, error) {
-	text, err := os.ReadFile(path)
+	text, err := inputfile.Read(path, maxFileBytes)
 	if err != nil {
 		return nil, err
 	}
-	l := &Layers{}
-	if err := json.Unmarshal(text, l); err != nil {
+	l, err := parseLayers(text)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	return l, nil
+}
+
+// parseLayers reads what [Layers.Save] wrote.
+func parseLayers(text []byte) (*Layers, error) {
+	l := &Layers{}
+	if err := json.Unmarshal(text, l); err != nil {
+		return nil, err
+	}
 	if l.Schema != layersSchema || len(l.Shapes) == 0 || !(l.Update >= 0) {
-		return nil, fmt.Errorf("%s: schema %q: no times of layers as this version writes them (%q)", path, l.Schema, layersSchema)
+		return nil, fmt.Errorf("schema %.100q: no times of layers as this version writes them (%q)", l.Schema, layersSchema)
 	}
 	for _, s := range l.Shapes {
-		if len(s.Points) == 0 || !slices.IsSortedFunc(s.Points, func(a, b LayerPoint) int { return a.Rows - b.Rows }) {
-			return nil, fmt.Errorf("%s: %v: needs points by rising rows", path, s.Strategy)
+		if err := s.check(); err != nil {
+			return nil, fmt.Errorf("%v: %w", s.Strategy, err)
 		}
 	}
 	return l, nil
 }
+
+// check refuses times between which nothing can be interpolated.
+func (s *LayerShapes) check() error {
+	if len(s.Points) == 0 {
+		return errors.New("has no points")
+	}
+	rows := 0
+	for _, p := range s.Points {
+		if p.Rows <= rows {
+			return fmt.Errorf("%d rows after %d: needs points by rising rows, from 1", p.Rows, rows)
+		}
+		rows = p.Rows
+		for _, t := range []cost.Seconds{p.Embedding, p.Block, p.Head} {
+			if !(min(t.Forward, t.Backward) >= 0 && max(t.Forward, t.Backward) <= maxLayerSeconds) {
+				return fmt.Errorf("%d rows: %v s forward and %v s backward: needs 0 to %g", p.Rows, t.Forward, t.Backward, float64(maxLayerSeconds))
+			}
+		}
+	}
+	return nil
+}
+
+// maxLayerSeconds is far more than a layer takes, and so little that what is
+// extrapolated stays finite.
+const maxLayerSeconds = 1e6
 
 // Save writes the times to a file, whole or not at all.
 func (l *Layers) Save(path string) error { return save(path, l) }

@@ -21,7 +21,8 @@ func Services() map[string]launch.Service { return map[string]launch.Service{job
 // serve does a worker's part of a measurement.
 func serve(ctx context.Context, member *comm.Member, text []byte) error {
 	s := &stand{member: member}
-	if err := json.Unmarshal(text, &s.spec); err != nil {
+	var err error
+	if s.spec, err = decodeSpec(text); err != nil {
 		return fmt.Errorf("job spec: %w", err)
 	}
 	if err := kernel.StartError(); err != nil {
@@ -29,7 +30,6 @@ func serve(ctx context.Context, member *comm.Member, text []byte) error {
 	}
 	s.pool = kernel.NewPool(s.spec.Threads)
 	defer s.pool.Close()
-	var err error
 	var routes comm.Routes
 	if s.transport, routes, err = member.Transport(ctx, comm.TransportOptions{Plane: s.spec.Plane, Timeout: exchangeTimeout}); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/galvani-ml/galvani/exec"
 	"github.com/galvani-ml/galvani/parallel"
+	"github.com/galvani-ml/galvani/parallel/cost"
 )
 
 // Table gives the works of a model for any strategy and any number of rows from
@@ -47,24 +48,50 @@ func NewTable(o Options, b exec.Backend) *Table {
 // Works is what [Works] gives. Rows must be a multiple of the ways that the
 // strategy splits the batch.
 func (t *Table) Works(strategy parallel.Strategy, stages, rows int) (*LayerWorks, error) {
-	ways := strategy.Degree(parallel.RoleDP)
-	if rows < 1 || rows%ways != 0 {
-		return nil, fmt.Errorf("program: %d rows do not divide among dp=%d", rows, ways)
-	}
-	s, err := t.at(key{strategy, false, rows / ways})
+	s, err := t.sample(strategy, false, rows)
 	if err == nil && stages > 1 {
 		var ends *sample
-		if ends, err = t.at(key{strategy, true, rows / ways}); err == nil {
+		if ends, err = t.sample(strategy, true, rows); err == nil {
 			s = ends.withBlock(s)
 		}
-	}
-	if errors.Is(err, errOtherProgram) {
-		return Works(t.options, strategy, stages, rows, t.backend)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return s.works(stages)
+}
+
+// Block is the work of a block alone, and [LayerWorks.PerBlock]. They are the same
+// for any number of stages, and cost less than the works of all layers.
+func (t *Table) Block(strategy parallel.Strategy, rows int) (w cost.Work, perBlock int64, err error) {
+	s, err := t.sample(strategy, false, rows)
+	if err != nil {
+		return w, 0, err
+	}
+	return s.layers[1].work(0), s.perBlock(), nil
+}
+
+// sample is that of all layers, or of the ends of a pipeline, for so many rows.
+func (t *Table) sample(strategy parallel.Strategy, ends bool, rows int) (*sample, error) {
+	ways := strategy.Degree(parallel.RoleDP)
+	if rows < 1 || rows%ways != 0 {
+		return nil, fmt.Errorf("program: %d rows do not divide among dp=%d", rows, ways)
+	}
+	k := key{strategy, ends, rows / ways}
+	s, err := t.at(k)
+	if errors.Is(err, errOtherProgram) {
+		return t.compile(k)
+	}
+	return s, err
+}
+
+// compile takes a sample.
+func (t *Table) compile(k key) (*sample, error) {
+	sample := sampleWhole
+	if k.ends {
+		sample = sampleEnds
+	}
+	return sample(t.options, k.strategy, k.sequences*k.strategy.Degree(parallel.RoleDP), t.backend)
 }
 
 // at is a sample, taken or extrapolated.
@@ -95,13 +122,7 @@ func (t *Table) take(k key) (*sample, error) {
 		t.entries[k] = e
 	}
 	t.mu.Unlock()
-	e.once.Do(func() {
-		sample := sampleWhole
-		if k.ends {
-			sample = sampleEnds
-		}
-		e.sample, e.err = sample(t.options, k.strategy, k.sequences*k.strategy.Degree(parallel.RoleDP), t.backend)
-	})
+	e.once.Do(func() { e.sample, e.err = t.compile(k) })
 	return e.sample, e.err
 }
 

@@ -237,7 +237,7 @@ func (s *sample) works(stages int) (*LayerWorks, error) {
 		Embedding: s.layers[0].work(s.ranks * (stages - 1)), Block: s.layers[1].work(0), Head: s.layers[2].work(s.ranks * (stages - 1)),
 		Border:   s.border,
 		Process:  s.overhead + processBytes + graphBytes*int64(max(s.params[0], s.params[2])),
-		PerBlock: graphBytes * int64(s.params[1]),
+		PerBlock: s.perBlock(),
 	}
 	if !s.pipelined {
 		w.Process = s.overhead + processBytes + graphBytes*int64(s.params[0]+s.params[2])
@@ -248,6 +248,8 @@ func (s *sample) works(stages int) (*LayerWorks, error) {
 	}
 	return w, nil
 }
+
+func (s *sample) perBlock() int64 { return graphBytes * int64(s.params[1]) }
 
 // work sums the exchanges that are alike. apart is how far the last stage's ranks
 // are from the first's.

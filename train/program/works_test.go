@@ -91,6 +91,10 @@ func TestTable(t *testing.T) {
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Fatalf("%s, %s, %d sequences, %d stages (-compiled +extrapolated):\n%s", name, text, n, stages, diff)
 				}
+				block, perBlock, err := table.Block(s, n*s.DP)
+				if diff := cmp.Diff(want.Block, block); diff != "" || err != nil || perBlock != want.PerBlock {
+					t.Fatalf("%s, %s, %d sequences: block alone, %v (-compiled +extrapolated):\n%s", name, text, n, err, diff)
+				}
 			}
 		}
 	}
