@@ -148,13 +148,17 @@ func (s *searching) table(ctx context.Context, m searchModel, devices int) ([]Se
 		}
 		options.Space.Devices = devices
 		method.restrict(options)
+		options.Memory = int64(slices.Max(s.Memory)) << 30
+		search, err := planner.NewSearch(options)
+		if err != nil {
+			return nil, err
+		}
 		for _, memory := range slices.Backward(s.Memory) {
+			start := time.Now()
+			choice, err := search.Choose(ctx, int64(memory)<<30)
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
-			options.Memory = int64(memory) << 30
-			start := time.Now()
-			choice, err := planner.Choose(options)
 			if err = feasible(err); err != nil {
 				return nil, fmt.Errorf("bench: %s on %d devices of %d GiB, %s: %w", m.Label, devices, memory, method.Label, err)
 			}

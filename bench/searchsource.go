@@ -118,7 +118,7 @@ func (s *searchSource) process() (int64, error) {
 // Work returns a layer's.
 func (s *searchSource) Work(kind int, strategy parallel.Strategy, stages, rows int) (*planner.Work, error) {
 	if kind != 0 && kind != len(s.kinds)-1 {
-		stages = min(2, stages) // blocks are the same on any number
+		stages = 1 // blocks are the same on any number
 	}
 	key := searchWork{kind, strategy, stages, rows}
 	s.mu.Lock()
@@ -128,11 +128,11 @@ func (s *searchSource) Work(kind int, strategy parallel.Strategy, stages, rows i
 		return w, nil
 	}
 	l := &s.kinds[kind]
-	works, err := s.tables[kind].Works(strategy, stages, rows*l.Rows)
-	if err != nil {
+	w = &planner.Work{}
+	var err error
+	if w.Work, err = l.work(s.tables[kind], strategy, stages, rows*l.Rows); err != nil {
 		return nil, fmt.Errorf("%s: %w", l.Name, err)
 	}
-	w = l.work(works, stages)
 	// Activations between layers are fp32; DP alone splits them.
 	w.Whole = int64(rows) * int64(l.Hands) * 4
 	w.Border = w.Whole / int64(strategy.Degree(parallel.RoleDP))
@@ -142,23 +142,25 @@ func (s *searchSource) Work(kind int, strategy parallel.Strategy, stages, rows i
 	return w, nil
 }
 
-// work takes the layer's part of a model's works.
-func (l *searchLayer) work(works *program.LayerWorks, stages int) *planner.Work {
-	w := &planner.Work{}
-	switch l.Part {
-	case partEmbedding:
-		w.Work = works.Embedding
-		if stages > 1 {
-			w.States += works.Messages
-		}
-	case partHead:
-		w.Work = works.Head
-		w.States += works.Messages
-	default:
-		w.Work = timesWork(works.Block, l.Times)
-		w.States += int64(l.Times) * works.PerBlock
+// work reads the layer's off programs, with what a worker holds of it beside them.
+func (l *searchLayer) work(t *program.Table, strategy parallel.Strategy, stages, rows int) (cost.Work, error) {
+	if l.Part == partBlock {
+		w, perBlock, err := t.Block(strategy, rows)
+		w.States += perBlock
+		return timesWork(w, l.Times), err
 	}
-	return w
+	works, err := t.Works(strategy, stages, rows)
+	if err != nil {
+		return cost.Work{}, err
+	}
+	w := works.Head
+	if l.Part == partEmbedding {
+		w = works.Embedding
+	}
+	if l.Part == partHead || stages > 1 {
+		w.States += works.Messages
+	}
+	return w, nil
 }
 
 // timesWork is the work of so many blocks, one after the other.
