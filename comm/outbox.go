@@ -167,7 +167,10 @@ func (b *outbox) makeRoom(ctx context.Context, e *outEdge, tag Tag) error {
 		if since.IsZero() {
 			since = time.Now()
 		}
-		if err := e.await(ctx, e.room); err != nil {
+		e.record.begin("send", e.dst, tag, since)
+		err := e.await(ctx, e.room)
+		e.record.end()
+		if err != nil {
 			return explain(err, "send", b.rank, e.dst, tag, since)
 		}
 	}
