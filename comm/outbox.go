@@ -51,6 +51,7 @@ type outEdge struct {
 	sending sync.Mutex    // keeps the tensors of an edge in order
 	room    chan struct{} // fires when a queued tensor has gone
 	seq     uint32        // of the next tensor; guarded by sending
+	marked  uint32        // seq of the last mark; guarded by sending
 
 	// guarded by outbox.mu
 	credits int
