@@ -1,4 +1,4 @@
-//go:build unix
+//go:build linux
 
 package main
 
@@ -73,5 +73,48 @@ func TestHangReportOnDemand(t *testing.T) {
 	p.cmd.Process.Signal(os.Interrupt)
 	if err := p.wait(t, 10*time.Second); err != nil {
 		t.Fatalf("%v:\n%s", err, p.errs.String())
+	}
+}
+
+// TestHangTimeout holds up the frames of a worker, which goes on to live: after the
+// time that --hang-timeout gives the report says who waits for whom, and when the
+// frames come the run goes on.
+func TestHangTimeout(t *testing.T) {
+	address := freeAddress(t)
+	server := startNATS(t, address)
+	defer func() {
+		server.Process.Kill()
+		server.Wait()
+	}()
+	until(t, "a NATS server", func() bool { return listens(address) })
+	proxy := newProxy(t, address)
+	p, _ := endless(t, 2, "--nats", proxy.url(), "--collectives", "nats", "--hang-timeout", "400ms")
+	reported := make(chan struct{})
+	s := proxy.arm(func(m *message) bool { return m.frame && m.kind == frameData && m.op == opAllReduce && m.src == 1 },
+		func(m *message) [][]byte {
+			<-reported
+			return [][]byte{m.body}
+		})
+	<-s.hit
+	until(t, "the report", func() bool {
+		return regexp.MustCompile(`\n +(all wait|\S+ \d holds|no worker holds).*\n`).MatchString(p.errs.String())
+	})
+	close(reported)
+	report := p.report(t)
+	for _, want := range []string{
+		`(?m)^hang        no step was done for 400ms; after step \d+ the workers are at:$`,
+		`rank 0: training, step \d+.*; waits [\d.]*m?s for rank 1, recv of all-reduce "`,
+		`rank 1: training, step \d+`,
+	} {
+		if !regexp.MustCompile(want).MatchString(report) {
+			t.Errorf("the report does not say %s:\n%s", want, report)
+		}
+	}
+	p.cmd.Process.Signal(os.Interrupt)
+	if err := p.wait(t, 10*time.Second); err != nil {
+		t.Fatalf("%v:\n%s", err, p.errs.String())
+	}
+	if strings.Contains(p.errs.String(), "\nfailed ") {
+		t.Errorf("it did not go on:\n%s", p.errs.String())
 	}
 }
