@@ -21,7 +21,7 @@ import (
 
 // The flags of the fault suite; make chaos gives more faults.
 var (
-	faults    = flag.Int("faults", 10, "faults of the fault suite")
+	faults    = flag.Int("faults", 6, "faults of the fault suite")
 	faultSeed = flag.Uint64("fault-seed", 1, "seed of the faults' kinds, places and times; 0 draws one")
 	faultKind = flag.String("fault-kind", "", "the only kind of fault; all kinds if empty")
 	faultJSON = flag.String("fault-json", "", "file for the records of the faults, in JSON")

@@ -49,8 +49,8 @@ var chaosFaults = []fault{
 	{name: "SIGSTOP", strike: signalled(syscall.SIGSTOP, false)},
 	{name: "cut off", strike: cutOff},
 	{name: "server killed", strike: serverKilled},
-	{name: "frame dropped", planes: framed, phases: ofFrames, strike: onFrame(func(r *chaosRun, m *message) [][]byte { return nil })},
-	{name: "frame twice", planes: framed, phases: ofFrames, strike: onFrame(func(r *chaosRun, m *message) [][]byte { return [][]byte{m.body, m.body} })},
+	{name: "frame dropped", planes: framed, phases: ofFrames, strike: onFrame(func(_ *chaosRun, _ *message) [][]byte { return nil })},
+	{name: "frame twice", planes: framed, phases: ofFrames, strike: onFrame(func(_ *chaosRun, m *message) [][]byte { return [][]byte{m.body, m.body} })},
 	{name: "payload bit", planes: framed, phases: ofFrames, strike: onFrame(func(r *chaosRun, m *message) [][]byte {
 		return [][]byte{flipped(r, m.body, frameHeader, len(m.body))}
 	})},
