@@ -328,7 +328,10 @@ func (g *arenaGroup) await(ctx context.Context, tag Tag, i int, at uint32) (bool
 		if g.hub.astray(tag.Edge, g.ranks) && !g.here(i, at) {
 			return false, nil
 		}
-		if _, err := g.wake.race(ctx, g.awake, nil, nil); err != nil {
+		g.wake.record.begin("meet", g.ranks[i], tag, start)
+		_, err := g.wake.race(ctx, g.awake, nil, nil)
+		g.wake.record.end()
+		if err != nil {
 			return false, explain(err, "meet", g.ranks[g.me], g.ranks[i], tag, start)
 		}
 	}

@@ -180,23 +180,24 @@ func (c *Coordinator) watch() {
 		case <-t.C:
 		}
 		now := time.Now()
-		if err := c.expired(now.Sub(last)); err != nil {
-			c.fail(err)
+		if rank, lease := c.expired(now.Sub(last)); lease != nil {
+			c.witness(lease)
+			c.fail(&PeerError{Rank: rank, Cause: lease})
 		}
 		last = now
 	}
 }
 
 // expired lets time pass for all leases and returns the first that ran out.
-func (c *Coordinator) expired(elapsed time.Duration) error {
+func (c *Coordinator) expired(elapsed time.Duration) (rank int, lease *LeaseError) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, w := range c.members {
 		if w != nil && !w.left && !w.lease.tick(elapsed) {
-			return &PeerError{Rank: w.Rank, Cause: &LeaseError{Who: w.String(), Silent: w.lease.silent, Lease: w.lease.limit}}
+			return w.Rank, &LeaseError{Who: w.String(), Silent: w.lease.silent, Lease: w.lease.limit}
 		}
 	}
-	return nil
+	return 0, nil
 }
 
 // Events gives what the workers report, in the order of each. It is closed when

@@ -25,7 +25,8 @@
 //
 // Everything here is fail-fast. Core NATS loses messages without telling, so
 // every frame carries a sequence number, checksums and the epoch of the job, and
-// every sender holds credits. The first error of a transport is its last: it
+// every sender holds credits. Marks between frames show where the last of them is
+// lost. The first error of a transport is its last: it
 // ends the transport on this rank, is sent to the other ranks, and every pending
 // and later call on any rank returns an error at once. A step is therefore done
 // on all ranks or on none; to go on, start a new epoch. A lost connection, a

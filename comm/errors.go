@@ -106,6 +106,8 @@ type LeaseError struct {
 	Who    string        // "coordinator", or a worker with its host and pid
 	Silent time.Duration // how long without a heartbeat
 	Lease  time.Duration
+	// Answers are what the workers were at then; none where a worker noticed it.
+	Answers []Answer
 }
 
 func (e *LeaseError) Error() string {

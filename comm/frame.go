@@ -35,6 +35,7 @@ const (
 	kindHello                  // src listens; seq 1 asks for a hello in return
 	kindAbort                  // src failed; the payload says why
 	kindBye                    // src has closed and sends no more
+	kindMark                   // src has sent seq tensors on this edge
 )
 
 type header struct {
@@ -116,7 +117,7 @@ func parseHeader(b []byte, n int) (h header, err error) {
 
 // check tells whether the fields fit together and the n bytes of payload.
 func (h *header) check(n int) error {
-	if h.kind < kindData || h.kind > kindBye {
+	if h.kind < kindData || h.kind > kindMark {
 		return fmt.Errorf("unknown kind of frame %d", h.kind)
 	}
 	if h.kind != kindData {

@@ -233,7 +233,10 @@ func (b *inbox) next(ctx context.Context, e *inEdge, src int, tag Tag) (chunk, e
 		if since.IsZero() {
 			since = time.Now()
 		}
-		if err := b.wait(ctx, e); err != nil {
+		e.record.begin("recv", src, tag, since)
+		err := b.wait(ctx, e)
+		e.record.end()
+		if err != nil {
 			return chunk{}, explain(err, "recv", b.rank, src, tag, since)
 		}
 	}

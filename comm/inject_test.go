@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -73,15 +74,126 @@ func TestInjectedFaults(t *testing.T) {
 	}
 }
 
-// The last frame of all may get lost without a gap; the deadline catches it.
+// The last frame of all may get lost without a gap; the next mark shows it.
 func TestLostLastFrame(t *testing.T) {
 	drop := nth(0, func([]byte) [][]byte { return nil })
-	w := natsWorld(t, dialAll(t, startServer(t).Endpoint(), 2), TransportOptions{Timeout: 50e6}, drop)
+	w := natsWorld(t, dialAll(t, startServer(t).Endpoint(), 2), TransportOptions{}, drop)
 	if err := w[0].Send(t.Context(), 1, Tag{}, ramp(10, 1)); err != nil {
 		t.Fatal(err)
 	}
-	wantAs[*TimeoutError](t, w[1].Recv(t.Context(), 0, Tag{}, make([]float32, 10)))
+	if e := wantAs[*CorruptError](t, w[1].Recv(t.Context(), 0, Tag{}, make([]float32, 10))); e.Kind != Gap {
+		t.Error(e)
+	}
 	each(2, func(rank int) error { return w[rank].Close() })
+}
+
+// Marks do no harm to edges at rest, nor to those in use, on any plane.
+func TestMarks(t *testing.T) {
+	worlds(t, 2, func(t *testing.T, world []Transport) {
+		onAll(t, 2, func(rank int) error {
+			peer := 1 - rank
+			for i := range 4 {
+				for edge := range uint32(3) {
+					tag := Tag{Edge: edge, Step: uint64(i)}
+					if err := world[rank].Send(testContext(t), peer, tag, ramp(100_000, 1)); err != nil {
+						return err
+					}
+					if n, ok := world[rank].(*natsTransport); ok {
+						if err := n.out.mark(); err != nil {
+							return err
+						}
+						for _, l := range n.linked.links {
+							if tcp, ok := l.(*tcpLink); ok {
+								if err := tcp.beat(); err != nil {
+									return err
+								}
+							}
+						}
+					}
+				}
+				for edge := range uint32(3) {
+					if err := world[rank].Recv(testContext(t), peer, Tag{Edge: edge, Step: uint64(i)}, make([]float32, 100_000)); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// A hello that is lost is said again.
+func TestLostHello(t *testing.T) {
+	sessions := dialAll(t, startServer(t).Endpoint(), 2)
+	lost := map[int]int{}
+	var mu sync.Mutex
+	first := func(rank int) tampering {
+		return func(f []byte) [][]byte {
+			mu.Lock()
+			defer mu.Unlock()
+			if lost[rank]++; kind(f[5]) == kindHello && lost[rank] == 1 {
+				return nil
+			}
+			return [][]byte{f}
+		}
+	}
+	closeAll(t, natsWorld(t, sessions, TransportOptions{}, first(0), first(1)))
+}
+
+// A connection that is cut without a word is noticed.
+func TestSilentConnection(t *testing.T) {
+	var p pulse
+	for range silentMarks - 1 {
+		if p.silent() {
+			t.Fatal("too soon")
+		}
+	}
+	p.heard.Add(1)
+	for range silentMarks {
+		if p.silent() {
+			t.Fatal("too soon after a frame")
+		}
+	}
+	if !p.silent() {
+		t.Error("not noticed")
+	}
+	if p.over.Store(true); p.silent() {
+		t.Error("the peer has said that no more comes")
+	}
+}
+
+// What changes in a ring of shared memory or on a connection in the clear is noticed
+// as on NATS.
+func TestCorruptedPlanes(t *testing.T) {
+	sessions := dialAll(t, startServer(t).Endpoint(), 2)
+	t.Run("shm", func(t *testing.T) {
+		w, _ := planeWorld(t, sessions, SHM, nil, TransportOptions{})
+		if err := w[0].Send(t.Context(), 1, Tag{}, ramp(1000, 1)); err != nil {
+			t.Fatal(err)
+		}
+		in := w[1].(*natsTransport).hub.byPeer[0].in
+		in.data[int(in.head.Load())&(len(in.data)-1)-shmLine] ^= 1 // of the last frame's payload
+		if e := wantAs[*CorruptError](t, w[1].Recv(t.Context(), 0, Tag{}, make([]float32, 1000))); e.Kind != BadChecksum {
+			t.Error(e)
+		}
+		each(2, func(rank int) error { return w[rank].Close() })
+	})
+	t.Run("tcp", func(t *testing.T) {
+		w, _ := planeWorld(t, sessions, TCP, nil, TransportOptions{})
+		l := w[0].(*natsTransport).wires[1].(*tcpLink)
+		h := header{kind: kindData, dtype: Float32, src: 0, dst: 1, epoch: w[0].(*natsTransport).job.Epoch, chunks: 1, total: 4000}
+		b := binary.LittleEndian.AppendUint32(nil, 4000)
+		b = append(b, make([]byte, headerSize+4000)...)
+		h.put(b[4:])
+		b[100] ^= 1
+		if _, err := l.conn.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		if e := wantAs[*CorruptError](t, w[1].Recv(t.Context(), 0, Tag{}, make([]float32, 1000))); e.Kind != BadChecksum {
+			t.Error(e)
+		}
+		each(2, func(rank int) error { return w[rank].Close() })
+	})
 }
 
 // What a peer sends without credits, on edges without end, or as credits for

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -47,6 +48,8 @@ type Member struct {
 
 	specs    *nats.Subscription
 	commands chan Command
+
+	describe atomic.Pointer[func() json.RawMessage] // see Answer
 
 	mu    sync.Mutex
 	lease lease // the coordinator's
@@ -209,6 +212,10 @@ func (m *Member) obey(sub *nats.Subscription) {
 				m.session.fail(m.session.connError(fmt.Errorf("waiting for commands: %w", err)))
 			}
 			return
+		}
+		if tail(msg.Subject, 1)[0] == kindWhere {
+			m.answer(msg)
+			continue
 		}
 		select {
 		case m.commands <- Command{Kind: tail(msg.Subject, 1)[0], Data: msg.Data}:

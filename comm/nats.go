@@ -89,6 +89,7 @@ func openNATS(ctx context.Context, s *Session, job Job, rank, size int, o Transp
 		}
 	})
 	t.linked.init(t)
+	t.pumped.Go(t.marking)
 	if err := t.meet(ctx); err != nil {
 		t.end(err)
 		t.shut()
@@ -108,24 +109,56 @@ func (t *natsTransport) meet(ctx context.Context) error {
 	w := waiter{life: t.life, timeout: t.timeout}
 	since := time.Now()
 	t.meetRank(-1)
-	for peer := range t.size {
-		if peer != t.rank {
-			if err := t.notice(kindHello, peer, 0, 1, nil); err != nil {
-				return err
-			}
-		}
+	if err := t.greet(); err != nil {
+		return err
 	}
-	if err = w.await(ctx, t.met); err == nil {
+	done := make(chan struct{})
+	t.pumped.Go(func() { t.greetUntil(done) })
+	err = w.await(ctx, t.met)
+	close(done)
+	if err == nil {
 		return nil
 	}
-	t.helloMu.Lock()
-	missing := slices.Clone(t.missing)
-	t.helloMu.Unlock()
+	missing := t.unmet()
 	if errors.Is(err, context.DeadlineExceeded) && len(missing) > 0 {
 		return &TimeoutError{Op: "connect", Rank: t.rank, Peer: missing[0], Waited: time.Since(since),
 			Tag: Tag{Name: fmt.Sprintf("hello of ranks %v", missing)}}
 	}
 	return fmt.Errorf("comm: rank %d connecting to ranks %v: %w", t.rank, missing, err)
+}
+
+// greet says hello to those who have not.
+func (t *natsTransport) greet() error {
+	for _, peer := range t.unmet() {
+		if err := t.notice(kindHello, peer, 0, 1, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// greetUntil repeats greet: a hello may have been lost.
+func (t *natsTransport) greetUntil(done <-chan struct{}) {
+	tick := time.NewTicker(markEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+		}
+		if err := t.greet(); err != nil {
+			t.abort(err)
+			return
+		}
+	}
+}
+
+// unmet are the ranks that have not said hello.
+func (t *natsTransport) unmet() []int {
+	t.helloMu.Lock()
+	defer t.helloMu.Unlock()
+	return slices.Clone(t.missing)
 }
 
 // meetRank notes the hello of a peer.
@@ -187,6 +220,8 @@ func (t *natsTransport) sort(h *header, payload []byte) error {
 		t.end(&PeerError{Rank: peer, Cause: errors.New(shortened(string(payload)))})
 	case kindBye:
 		t.leave(peer)
+	case kindMark:
+		return t.marked(h)
 	}
 	return nil
 }

@@ -51,6 +51,7 @@ type outEdge struct {
 	sending sync.Mutex    // keeps the tensors of an edge in order
 	room    chan struct{} // fires when a queued tensor has gone
 	seq     uint32        // of the next tensor; guarded by sending
+	marked  uint32        // seq of the last mark; guarded by sending
 
 	// guarded by outbox.mu
 	credits int
@@ -171,7 +172,10 @@ func (b *outbox) makeRoom(ctx context.Context, e *outEdge, tag Tag) error {
 		if since.IsZero() {
 			since = time.Now()
 		}
-		if err := e.await(ctx, e.room); err != nil {
+		e.record.begin("send", e.dst, tag, since)
+		err := e.await(ctx, e.room)
+		e.record.end()
+		if err != nil {
 			return explain(err, "send", b.rank, e.dst, tag, since)
 		}
 	}

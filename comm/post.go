@@ -83,7 +83,10 @@ func (b *inbox) awaitPost(ctx context.Context, e *inEdge, src int, p *post) erro
 		if since.IsZero() {
 			since = time.Now()
 		}
-		if err := b.wait(ctx, e); err != nil {
+		e.record.begin("recv", src, p.tag, since)
+		err := b.wait(ctx, e)
+		e.record.end()
+		if err != nil {
 			return explain(err, "recv", b.rank, src, p.tag, since)
 		}
 	}

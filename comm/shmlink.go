@@ -48,7 +48,7 @@ func (l *shmLink) write(h *header, payload []byte) error {
 	if l.in.closed.Load() != 0 {
 		return &PeerError{Rank: l.peer, Cause: fmt.Errorf("it has closed its transport: %w", ErrClosed)}
 	}
-	h.sum = 0 // only memory moves it
+	h.sum = fastsum(payload)
 	if !l.out.put(h, payload) {
 		l.want.Store(true)
 		l.out.waiting.Store(1)
@@ -89,6 +89,9 @@ func (l *shmLink) poll(until *inEdge) (some bool, err error) {
 		}
 		if err := l.hub.t.inspect(&h); err != nil {
 			return some, err
+		}
+		if fastsum(payload) != h.sum {
+			return some, &CorruptError{Kind: BadChecksum, Rank: l.hub.t.rank, Peer: l.peer, Tag: h.tag(), Detail: fmt.Sprintf("%d bytes in shared memory", len(payload))}
 		}
 		if h.kind == kindData {
 			err = l.hub.t.deliver(chunk{header: h, data: payload, lent: true, intact: true})

@@ -21,6 +21,7 @@ type tcpLink struct {
 	in   *bufio.Reader
 	keys *sealing // nil between ranks of one host
 
+	pulse   pulse
 	ended   atomic.Bool // bye is the last that is sent
 	writing sync.Mutex
 	head    [4 + headerSize]byte
@@ -65,7 +66,15 @@ func (l *tcpLink) write(h *header, payload []byte) error {
 		return cmp.Or(l.t.left(l.peer), ErrClosed)
 	}
 	l.ended.Store(h.kind == kindBye)
-	h.sum = 0 // sealing checks the payload; within a host only memory moves it
+	return l.put(h, payload)
+}
+
+// put is write without its checks. The caller holds l.writing.
+func (l *tcpLink) put(h *header, payload []byte) error {
+	h.sum = 0 // sealing checks the payload
+	if l.keys == nil {
+		h.sum = fastsum(payload)
+	}
 	binary.LittleEndian.PutUint32(l.head[:], uint32(len(payload)))
 	h.put(l.head[4:])
 	var err error
@@ -124,10 +133,13 @@ func (l *tcpLink) run() {
 	repaying.Go(func() { l.repay(over) })
 	defer repaying.Wait()
 	defer close(over)
+	defer l.pulse.over.Store(true)
 	for {
 		bye, err := l.next()
+		l.pulse.heard.Add(1)
 		switch {
 		case bye:
+			l.pulse.over.Store(true)
 			l.finish()
 			l.drain()
 			return
@@ -199,6 +211,9 @@ func (l *tcpLink) receive(h *header, dst []byte, n int) ([]byte, error) {
 		return nil, err
 	}
 	if l.keys == nil {
+		if fastsum(read) != h.sum {
+			return nil, l.corrupt(h, n, errors.New("the checksum does not match"))
+		}
 		return read, nil
 	}
 	if dst == nil {
@@ -206,9 +221,13 @@ func (l *tcpLink) receive(h *header, dst []byte, n int) ([]byte, error) {
 	}
 	data, err := l.keys.open(dst[:0], read, l.header[:])
 	if err != nil {
-		return nil, &CorruptError{Kind: BadChecksum, Rank: l.t.rank, Peer: l.peer, Tag: h.tag(), Detail: fmt.Sprintf("%d bytes over TCP: %v", n, err)}
+		return nil, l.corrupt(h, n, err)
 	}
 	return data, nil
+}
+
+func (l *tcpLink) corrupt(h *header, n int, err error) error {
+	return &CorruptError{Kind: BadChecksum, Rank: l.t.rank, Peer: l.peer, Tag: h.tag(), Detail: fmt.Sprintf("%d bytes over TCP: %v", n, err)}
 }
 
 // finish implements link.

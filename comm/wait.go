@@ -13,6 +13,7 @@ type waiter struct {
 	life    context.Context // of the transport; its cause is the first error
 	timeout time.Duration   // for contexts without a deadline
 	timer   *time.Timer
+	record  waitRecord // of the wait under way
 }
 
 // await returns nil when ready fires. Otherwise it returns the error that ended

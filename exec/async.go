@@ -227,6 +227,7 @@ func (m *Machine) await(ctx context.Context, ticket uint64) error {
 
 // finish ends a pass: all that ran beside it has ended.
 func (m *Machine) finish(ctx context.Context, err error) error {
+	defer m.computing.at.Store(nil)
 	if m.queue == nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package exec
 import (
 	"fmt"
 	"slices"
+
+	"github.com/galvani-ml/galvani/graph"
 )
 
 // bucket is a run of gradients that are summed over the same groups together.
@@ -14,6 +16,7 @@ type bucket struct {
 	// early is how many of the groups are summed over as soon as the last
 	// gradient of a step is written.
 	early int
+	at    landmark
 }
 
 // bucketSize is how many elements a bucket has at least where its run goes on:
@@ -38,7 +41,9 @@ func makeBuckets(shards []*shard) []*bucket {
 		}
 		last := len(buckets) - 1
 		if last < 0 || !slices.Equal(buckets[last].groups, s.SumOver) || buckets[last].to-buckets[last].from >= bucketSize {
-			buckets = append(buckets, &bucket{groups: s.SumOver, from: s.offset, name: fmt.Sprintf("gradients from %s on", s.Param.Name)})
+			name := fmt.Sprintf("gradients from %s on", s.Param.Name)
+			at := landmark{graph.Tag{Layer: s.Param.Layer, Name: name, Pass: graph.Backward}, (graph.AllReduce{}).Kind(), true}
+			buckets = append(buckets, &bucket{groups: s.SumOver, from: s.offset, name: name, at: at})
 			last++
 		}
 		buckets[last].to = s.offset + aligned(s.size)

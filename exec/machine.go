@@ -35,12 +35,15 @@ type Machine struct {
 	queue    *queue // nil where nothing runs beside the computation
 	reducing bool   // sums of gradients may have begun in the last backward pass
 	waited   Waited
+
+	computing, exchanging place
 }
 
 // instruction is a step with its memory, of each slot.
 type instruction struct {
 	*step
 	args []Args
+	at   landmark
 }
 
 // Tensor is a view of memory: Ints if the type is int32, else Floats.
@@ -199,7 +202,7 @@ func (m *Machine) region(r region, slot int) []float32 {
 func bindAll(p *Program, steps []*step, at func(*buffer, int) []float32) []instruction {
 	var all []instruction
 	for _, s := range steps {
-		ins := instruction{step: s}
+		ins := instruction{step: s, at: landmark{s.tag, p.kinds[s.kind].name, s.exchange != nil}}
 		for slot := range p.opts.Slots {
 			a := Args{Add: make([]bool, len(s.out)), Ints: make([][]int32, len(s.in)), In: make([][]float32, len(s.in))}
 			for i, v := range s.in {

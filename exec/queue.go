@@ -70,9 +70,13 @@ func (q *queue) do(j *job) error {
 	if err := j.ctx.Err(); err != nil {
 		return err
 	}
+	q.m.exchanging.enter(j.mb)
+	defer q.m.exchanging.at.Store(nil)
 	if j.bucket != nil {
+		q.m.exchanging.at.Store(&j.bucket.at)
 		return q.m.sumBucket(j.ctx, j.bucket, j.groups)
 	}
+	q.m.exchanging.at.Store(&j.run.at)
 	return j.run.exchange(j.ctx, q.m.comm, j.mb, j.run.name, j.args)
 }
 

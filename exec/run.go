@@ -52,8 +52,10 @@ func (m *Machine) run(ctx context.Context, pass []instruction, mb MicroBatch, fi
 	if mb.Slot < 0 || mb.Slot >= m.program.opts.Slots {
 		return fmt.Errorf("exec: step %d, micro-batch %d: slot %d of a program with %d", mb.Step, mb.Index, mb.Slot, m.program.opts.Slots)
 	}
+	m.computing.enter(mb)
 	for i := range pass {
 		s := &pass[i]
+		m.computing.at.Store(&s.at)
 		if err := m.awaitAll(ctx, s.waits); err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/galvani-ml/galvani/graph"
 	"github.com/galvani-ml/galvani/internal/exactsum"
 )
 
@@ -47,6 +46,8 @@ func (m *Machine) Update(ctx context.Context, a AdamW) (Stats, error) {
 	if err = m.finish(ctx, err); err != nil {
 		return Stats{}, err
 	}
+	defer m.computing.at.Store(nil)
+	m.computing.at.Store(&atNorm)
 	squares, loss, err := m.totals(ctx)
 	if err != nil {
 		return Stats{}, fmt.Errorf("exec: step %d: summing the gradient's norm: %w", a.Step, err)
@@ -62,6 +63,7 @@ func (m *Machine) Update(ctx context.Context, a AdamW) (Stats, error) {
 		scale = min(1, a.Clip/(stats.GradNorm+clipEps))
 	}
 	m.changes++
+	m.computing.at.Store(&atUpdate)
 	for i, s := range m.program.shards {
 		m.program.backend.AdamW(Param{
 			Shard: s.Shard, Value: m.weights[i], Grad: m.part(regionGrads, s),
@@ -108,8 +110,7 @@ func (m *Machine) sumBucket(ctx context.Context, b *bucket, groups []string) err
 }
 
 func bucketFailure(b *bucket, mb MicroBatch, err error) error {
-	tag := graph.Tag{Layer: b.shards[0].Param.Layer, Name: b.name, Pass: graph.Backward}
-	return &RunError{MicroBatch: mb, Tag: tag, Kind: (graph.AllReduce{}).Kind(), Err: err}
+	return &RunError{MicroBatch: mb, Tag: b.at.tag, Kind: b.at.kind, Err: err}
 }
 
 // totals sums the squares of all gradients, and the losses, over all ranks. The

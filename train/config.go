@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/exec"
@@ -47,8 +48,10 @@ type Config struct {
 	Collectives string      `yaml:"collectives" default:"auto" enum:"auto,nats,tcp,shm,nccl" group:"Parallelism" help:"What carries tensors between workers, their data plane: ${enum}. auto takes for each two of them the first that works: shm, memory that workers of one host share; tcp, a connection of their own, encrypted between hosts; nats, the server that carries all else. All give the same bits."`
 	NATS        string      `yaml:"nats,omitempty" env:"GALVANI_NATS" group:"Parallelism" placeholder:"URL" help:"External NATS server, as nats://host:4222. Default: embedded. A user and password, as nats://me:secret@host:4222, belong in the environment: others on this machine can read arguments. What a run writes has neither."`
 
-	SnapshotEvery int `yaml:"snapshot-every,omitempty" group:"Failure" placeholder:"STEPS" help:"Steps between snapshots of parameters and moments, which the coordinator keeps in memory: no more steps are lost when workers are. Two snapshots of 12 bytes a parameter are kept. Default: none."`
-	MaxRestarts   int `yaml:"max-restarts" default:"3" group:"Failure" help:"How often in the run new workers go on, from the newest snapshot or checkpoint, after workers were lost or cut off. 0 ends the run at the first failure. Errors that would come again end it anyway."`
+	SnapshotEvery int           `yaml:"snapshot-every,omitempty" group:"Failure" placeholder:"STEPS" help:"Steps between snapshots of parameters and moments, which the coordinator keeps in memory: no more steps are lost when workers are. Two snapshots of 12 bytes a parameter are kept. Default: none."`
+	HangTimeout   time.Duration `yaml:"hang-timeout" default:"30s" group:"Failure" help:"Without a step for so long, and without a worker that moves, say what each worker is at and whom it waits for, as SIGUSR1 asks for at any time. 0 never does."`
+
+	MaxRestarts int `yaml:"max-restarts" default:"3" group:"Failure" help:"How often in the run new workers go on, from the newest snapshot or checkpoint, after workers were lost or cut off. 0 ends the run at the first failure. Errors that would come again end it anyway."`
 
 	Out       string `yaml:"out,omitempty" group:"Output" placeholder:"DIR" help:"Where checkpoints, metrics and the effective configuration go. Default: runs/MODEL-TIME."`
 	SaveEvery int    `yaml:"save-every,omitempty" group:"Output" placeholder:"STEPS" help:"Steps between checkpoints. Default: one, at the end."`
@@ -101,6 +104,7 @@ func (c *Config) Validate() error {
 	check(c.Workers >= 0, "--workers %d: must be at least 1", c.Workers)
 	check(c.Vocab >= 300, "--vocab %d: must be at least 300: 256 bytes and the special tokens", c.Vocab)
 	check(c.SnapshotEvery >= 0, "--snapshot-every %d: must not be negative", c.SnapshotEvery)
+	check(c.HangTimeout >= 0, "--hang-timeout %v: must not be negative", c.HangTimeout)
 	check(c.MaxRestarts >= 0, "--max-restarts %d: must not be negative", c.MaxRestarts)
 	check(c.SaveEvery >= 0, "--save-every %d: must not be negative", c.SaveEvery)
 	check(c.EvalEvery >= 0, "--eval-every %d: must not be negative", c.EvalEvery)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -28,6 +29,9 @@ type job struct {
 
 	snapshots *snapshots // nil without --snapshot-every
 
+	asked <-chan os.Signal // for what the workers are at
+	idle  []comm.Answer    // when nothing was heard of for a while
+
 	metrics    *metricsFile
 	steps      map[int][]stepReport  // of steps that not all workers have reported
 	saves      map[int][]savedReport // of checkpoints that not all workers have saved
@@ -41,6 +45,9 @@ type job struct {
 // to the end, and where they fail starts others, see [job.restart].
 func (j *job) run(ctx context.Context) (_ *Result, err error) {
 	j.result.Out, j.result.Memory = j.spec.Out, newMemory(j.planned)
+	asked, stop := reportSignal()
+	defer stop()
+	j.asked = asked
 	j.name, j.first = comm.NewJob(), origin{step: j.spec.Start, weights: j.spec.Weights, moments: j.spec.Moments, what: "the start"}
 	if j.spec.Config.SnapshotEvery > 0 {
 		if j.snapshots, err = newSnapshots(j.spec.Config.Workers); err != nil {
@@ -67,6 +74,7 @@ func (j *job) run(ctx context.Context) (_ *Result, err error) {
 // epoch is one life of the workers. Where it fails, it has ended them all.
 func (j *job) epoch(ctx context.Context) (err error) {
 	j.stragglers = newStragglers(j.spec.Config.Workers, j.spec.Plan.PP)
+	j.idle = nil
 	j.steps, j.saves = map[int][]stepReport{}, map[int][]savedReport{}
 	path := j.spec.Config.Metrics
 	if path == "" {
@@ -101,6 +109,7 @@ func (j *job) launch() launch.Options {
 	return launch.Options{
 		Kind: jobKind, NATS: j.spec.Config.NATS, Workers: j.spec.Config.Workers, Version: j.version, Job: j.name,
 		Advice: "use a smaller --micro-batch",
+		Watch:  launch.Watch{Idle: j.spec.Config.HangTimeout, Ask: j.asked, Report: j.surveyed},
 	}
 }
 

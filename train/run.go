@@ -42,6 +42,8 @@ type Result struct {
 	Sample    string     `json:"sample,omitempty"`
 	// Restarts are the recoveries from failures, in order.
 	Restarts []Restart `json:"restarts,omitempty"`
+	// Hangs tell what the workers were at when the run stood still.
+	Hangs []HangReport `json:"hangs,omitempty"`
 }
 
 // Predicted is what a plan was predicted to take, and took.

@@ -74,7 +74,9 @@ func serve(ctx context.Context, member *comm.Member, text []byte) (err error) {
 	}
 	defer r.close()
 	m := &meter{machine: r.machine, transport: transport, pipeline: spec.Plan.PP > 1}
-	return (&loop{rank: r, member: member, meter: m}).run(ctx)
+	where := &locator{machine: r.machine, transport: wire}
+	member.Answer(where.describe)
+	return (&loop{rank: r, member: member, meter: m, where: where}).run(ctx)
 }
 
 // reportRoutes has rank 0 say what carries tensors: all ranks know the same.
@@ -94,6 +96,7 @@ type loop struct {
 	*rank
 	member *comm.Member
 	meter  *meter
+	where  *locator
 }
 
 func (l *loop) report(kind string, v any) error {
@@ -118,6 +121,7 @@ func (l *loop) run(ctx context.Context) error {
 	c := l.spec.Config
 	last := l.spec.Start
 	for step := l.spec.Start; step < c.Steps; step++ {
+		l.where.enter(&doingTraining, step+1)
 		l.meter.begin()
 		start := time.Now()
 		stats, err := l.step(ctx, step)
@@ -171,6 +175,7 @@ func (l *loop) after(ctx context.Context, step int, stop bool) error {
 	}
 	end := stop || step == c.Steps
 	if l.data.ValBatches() > 0 && (step == c.Steps || c.EvalEvery > 0 && step%c.EvalEvery == 0) {
+		l.where.enter(&doingEvaluation, step)
 		loss, err := l.evaluate(ctx, step)
 		if err != nil {
 			return err
@@ -180,6 +185,7 @@ func (l *loop) after(ctx context.Context, step int, stop bool) error {
 		}
 	}
 	if !end && c.SnapshotEvery > 0 && step%c.SnapshotEvery == 0 {
+		l.where.enter(&doingSnapshot, step)
 		acknowledged := func() error { return l.finish(ctx, eventSnapshot, doneReport{step}) }
 		if err := l.snapshot(step, acknowledged); err != nil {
 			return fmt.Errorf("writing the snapshot of step %d: %w", step, err)
@@ -188,6 +194,7 @@ func (l *loop) after(ctx context.Context, step int, stop bool) error {
 	if !end && (c.SaveEvery == 0 || step%c.SaveEvery != 0) {
 		return nil
 	}
+	l.where.enter(&doingSave, step)
 	saved, err := l.save(step)
 	if err != nil {
 		return fmt.Errorf("saving the checkpoint of step %d: %w", step, err)

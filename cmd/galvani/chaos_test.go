@@ -4,125 +4,169 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
+	"sync"
 	"testing"
 	"time"
 )
 
 // The flags of the fault suite; make chaos gives more faults.
 var (
-	faults    = flag.Int("faults", 4, "faults of the fault suite")
-	faultSeed = flag.Uint64("fault-seed", 1, "seed of the faults' kinds, places and times")
+	faults    = flag.Int("faults", 6, "faults of the fault suite")
+	faultSeed = flag.Uint64("fault-seed", 1, "seed of the faults' kinds, places and times; 0 draws one")
+	faultKind = flag.String("fault-kind", "", "the only kind of fault; all kinds if empty")
+	faultJSON = flag.String("fault-json", "", "file for the records of the faults, in JSON")
 )
-
-// faultKinds are what the suite does to the workers of a run.
-var faultKinds = []struct {
-	name string
-	do   func(workers []int, draw *rand.Rand)
-}{
-	{"SIGKILL", func(w []int, draw *rand.Rand) { syscall.Kill(w[draw.IntN(len(w))], syscall.SIGKILL) }},
-	{"SIGSTOP", func(w []int, draw *rand.Rand) { syscall.Kill(w[draw.IntN(len(w))], syscall.SIGSTOP) }},
-	{"SIGABRT", func(w []int, draw *rand.Rand) { syscall.Kill(w[draw.IntN(len(w))], syscall.SIGABRT) }},
-	{"SIGKILL of all", func(w []int, _ *rand.Rand) {
-		for _, pid := range w {
-			syscall.Kill(pid, syscall.SIGKILL)
-		}
-	}},
-}
 
 // faultRecord is what a fault cost.
 type faultRecord struct {
-	kind           string
-	detect, resume time.Duration
-	lost           int
+	Kind   string        `json:"fault"`
+	Plane  string        `json:"plane"`
+	Plan   string        `json:"plan"`
+	Phase  string        `json:"phase"` // empty for any
+	Detect time.Duration `json:"detect_ns"`
+	Resume time.Duration `json:"resume_ns"`
+	Lost   int           `json:"lost_steps"`
 }
 
 const (
 	chaosSteps  = 300
 	chaosEvery  = 5 // steps between snapshots
-	chaosPerRun = 4 // faults
+	chaosSaves  = 20
+	chaosPerRun = 5 // faults
 )
 
-// TestChaos disturbs runs at random moments, and finds the bits of a run that
-// was left alone, and no process left behind.
+// chaosRun is one run that is disturbed.
+type chaosRun struct {
+	t       *testing.T
+	draw    *rand.Rand
+	program *program
+	proxy   *proxy
+	workers []int // at the moment
+	out     string
+	plane   string
+	plan    string
+	address string // of the server
+
+	serving sync.Mutex // guards what follows
+	server  *exec.Cmd
+	over    bool
+}
+
+// TestChaos disturbs runs, and finds the bits of a run that was left alone, and no
+// process left behind.
 func TestChaos(t *testing.T) {
 	dir := t.TempDir()
 	text := strings.Repeat("It was the best of times, it was the worst of times. ", 60)
 	if err := os.WriteFile(filepath.Join(dir, "text.txt"), []byte(text), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	draw := rand.New(rand.NewPCG(*faultSeed, 0))
+	seed := cmp.Or(*faultSeed, uint64(time.Now().UnixNano()))
+	t.Logf("-fault-seed=%d", seed)
+	draw := rand.New(rand.NewPCG(seed, 0))
+	if *faultKind != "" {
+		chaosFaults = slices.DeleteFunc(chaosFaults, func(f fault) bool { return f.name != *faultKind })
+	}
 	plans := []string{"dp=2", "pp=2 micro=2", "dp=2 zero=3", "tp=3"}
-	args := func(plan, out string) []string {
+	args := func(plan, plane, url, out string) []string {
 		return []string{"train", "--model", "gpt-nano", "--data", "text.txt", "--vocab", "300", "--steps", fmt.Sprint(chaosSteps),
-			"--batch", "4", "--seq", "16", "--dropout", "0.1", "--plan", plan, "--snapshot-every", fmt.Sprint(chaosEvery), "--save-every", "60",
+			"--batch", "4", "--seq", "16", "--dropout", "0.1", "--plan", plan, "--collectives", plane, "--nats", url,
+			"--snapshot-every", fmt.Sprint(chaosEvery), "--save-every", fmt.Sprint(chaosSaves),
 			"--max-restarts", "100", "--sample", "0", "--json", "--out", out}
 	}
 	whole := map[string]string{} // undisturbed runs by plan
 	var records []faultRecord
 	for run := 0; len(records) < *faults; run++ {
-		plan := plans[draw.IntN(len(plans))]
-		if whole[plan] == "" {
-			whole[plan] = fmt.Sprintf("whole-%d", len(whole))
-			galvani(t, dir, args(plan, whole[plan])...)
+		r := &chaosRun{t: t, draw: draw, plan: plans[draw.IntN(len(plans))], plane: []string{"nats", "tcp", "shm"}[draw.IntN(3)], address: freeAddress(t)}
+		if !slices.ContainsFunc(chaosFaults, func(f fault) bool { return len(f.planes) == 0 || slices.Contains(f.planes, r.plane) }) {
+			continue
 		}
-		out := fmt.Sprintf("run-%d", run)
-		p := start(t, dir, args(plan, out)...)
-		records = append(records, disturb(t, p, filepath.Join(dir, out), min(chaosPerRun, *faults-len(records)), draw)...)
+		if whole[r.plan] == "" {
+			whole[r.plan] = fmt.Sprintf("whole-%d", len(whole))
+			galvani(t, dir, args(r.plan, "auto", "", whole[r.plan])...)
+		}
+		r.server = startNATS(t, r.address)
+		until(t, "a NATS server", func() bool { return listens(r.address) })
+		r.proxy = newProxy(t, r.address)
+		r.out = filepath.Join(dir, fmt.Sprintf("run-%d", run))
+		r.program = start(t, dir, args(r.plan, r.plane, r.proxy.url(), r.out)...)
+		records = append(records, r.disturb(min(chaosPerRun, *faults-len(records)))...)
+		r.end()
 		last := filepath.Join("checkpoints", fmt.Sprintf("step-%08d", chaosSteps))
 		for _, pattern := range []string{"model*.safetensors", "optimizer*.safetensors"} {
-			sameFiles(t, filepath.Join(dir, whole[plan], last), filepath.Join(dir, out, last), pattern)
+			sameFiles(t, filepath.Join(dir, whole[r.plan], last), filepath.Join(r.out, last), pattern)
 		}
-		sameLosses(t, filepath.Join(dir, whole[plan], "metrics.jsonl"), filepath.Join(dir, out, "metrics.jsonl"))
+		sameLosses(t, filepath.Join(dir, whole[r.plan], "metrics.jsonl"), filepath.Join(r.out, "metrics.jsonl"))
 		if t.Failed() {
-			t.Fatalf("plan %s:\n%s", plan, p.errs.String())
+			t.Fatalf("plan %s over %s:\n%s", r.plan, r.plane, r.program.errs.String())
 		}
-		os.RemoveAll(filepath.Join(dir, out))
+		os.RemoveAll(r.out)
 	}
 	t.Logf("%d faults, each run with the bits of an undisturbed one\n%s", len(records), faultTable(records))
+	if *faultJSON != "" {
+		text, err := json.MarshalIndent(records, "", "  ")
+		if err == nil {
+			err = os.WriteFile(*faultJSON, text, 0o666)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// end ends the server.
+func (r *chaosRun) end() {
+	r.serving.Lock()
+	defer r.serving.Unlock()
+	r.over = true
+	r.server.Process.Kill()
+	r.server.Wait()
 }
 
 // disturb does n faults to a run, as far as it lasts, and follows it to its end.
-func disturb(t *testing.T, p *program, out string, n int, draw *rand.Rand) (records []faultRecord) {
+func (r *chaosRun) disturb(n int) (records []faultRecord) {
+	t, p := r.t, r.program
 	t.Helper()
-	var steps, everyone []int
+	var steps, everyone, failures []int
 	for range n {
-		steps = append(steps, 1+draw.IntN(chaosSteps-20))
+		steps = append(steps, 1+r.draw.IntN(chaosSteps-40))
 	}
 	slices.Sort(steps)
-	for i, step := range steps {
+	for _, step := range steps {
 		until(t, "step "+fmt.Sprint(step), func() bool {
-			text, _ := os.ReadFile(filepath.Join(out, "metrics.jsonl"))
-			return bytes.Count(text, []byte("\n")) >= step
+			text, _ := os.ReadFile(filepath.Join(r.out, "metrics.jsonl"))
+			return bytes.Count(text, []byte("\n")) >= step || p.ended()
 		})
-		time.Sleep(time.Duration(draw.IntN(20)) * time.Millisecond)
-		kind := faultKinds[draw.IntN(len(faultKinds))]
-		workers := p.workers(t)
-		if len(workers) == 0 {
+		if r.workers = p.workers(t); len(r.workers) == 0 {
 			break // the run is over
 		}
-		everyone = append(everyone, workers...)
-		began := time.Now()
-		kind.do(workers, draw)
-		r := faultRecord{kind: kind.name, detect: p.says(t, "\nfailed ", i+1, began)}
-		if r.detect == 0 {
+		everyone = append(everyone, r.workers...)
+		f, phase := faultOf(r.draw, r.plane, r.plan)
+		failed, recovered := strings.Count(p.errs.String(), "\nfailed "), strings.Count(p.errs.String(), "\nrecovered ")
+		began, ok := f.strike(r, phase)
+		if !ok {
+			break
+		}
+		record := faultRecord{Kind: f.name, Plane: r.plane, Plan: r.plan, Phase: phase}
+		if record.Detect = p.says(t, "\nfailed ", failed+1, began); record.Detect == 0 {
 			break // it was over
 		}
-		if r.resume = p.says(t, "\nrecovered ", i+1, began); r.resume == 0 {
+		if record.Resume = p.says(t, "\nrecovered ", recovered+1, began); record.Resume == 0 {
 			break // nothing was left to do
 		}
-		records = append(records, r)
+		records, failures = append(records, record), append(failures, failed)
 	}
 	if err := p.wait(t, time.Minute); err != nil {
-		t.Fatalf("%v:\n%s", err, p.errs.String())
+		t.Fatalf("plan %s over %s: %v:\n%s", r.plan, r.plane, err, p.errs.String())
 	}
 	gone(t, everyone)
 	var result struct {
@@ -134,28 +178,37 @@ func disturb(t *testing.T, p *program, out string, n int, draw *rand.Rand) (reco
 		t.Fatal(err)
 	}
 	for i := range records {
-		records[i].lost = result.Restarts[i].Lost
-		if records[i].lost > chaosEvery {
-			t.Errorf("%s: %d steps are lost, with a snapshot every %d", records[i].kind, records[i].lost, chaosEvery)
+		records[i].Lost = result.Restarts[failures[i]].Lost
+		if records[i].Lost > chaosEvery {
+			t.Errorf("%s: %d steps are lost, with a snapshot every %d", records[i].Kind, records[i].Lost, chaosEvery)
 		}
 	}
 	return records
+}
+
+// ended reports whether the program has.
+func (p *program) ended() bool {
+	select {
+	case err := <-p.done:
+		p.done <- err
+		return true
+	default:
+		return false
+	}
 }
 
 // says returns how long after began the program says what for the nth time; 0 if
 // it ends before.
 func (p *program) says(t *testing.T, what string, n int, began time.Time) time.Duration {
 	t.Helper()
-	for time.Since(began) < 30*time.Second {
+	for time.Since(began) < 40*time.Second {
 		if strings.Count(p.errs.String(), what) >= n {
 			return time.Since(began)
 		}
-		select {
-		case err := <-p.done:
-			p.done <- err
+		if p.ended() {
 			return 0
-		case <-time.After(time.Millisecond):
 		}
+		time.Sleep(time.Millisecond)
 	}
 	t.Fatalf("it does not say %q:\n%s", what, p.errs.String())
 	return 0
@@ -164,13 +217,15 @@ func (p *program) says(t *testing.T, what string, n int, began time.Time) time.D
 // faultTable has the median and the most of each kind's costs.
 func faultTable(records []faultRecord) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-16s %6s  %-19s  %-19s  %s\n", "fault", "number", "detected after", "resumed after", "steps lost")
-	for _, kind := range faultKinds {
+	fmt.Fprintf(&b, "%-18s %6s  %-19s  %-19s  %-10s  %s\n", "fault", "number", "detected after", "resumed after", "steps lost", "phases")
+	for _, f := range chaosFaults {
 		var detect, resume []time.Duration
 		var lost []int
+		phases := map[string]bool{}
 		for _, r := range records {
-			if r.kind == kind.name {
-				detect, resume, lost = append(detect, r.detect), append(resume, r.resume), append(lost, r.lost)
+			if r.Kind == f.name {
+				detect, resume, lost = append(detect, r.Detect), append(resume, r.Resume), append(lost, r.Lost)
+				phases[cmp.Or(r.Phase, "any")] = true
 			}
 		}
 		if len(lost) == 0 {
@@ -182,7 +237,14 @@ func faultTable(records []faultRecord) string {
 		span := func(d []time.Duration) string {
 			return fmt.Sprintf("%v, %v", d[len(d)/2].Round(time.Millisecond), d[len(d)-1].Round(time.Millisecond))
 		}
-		fmt.Fprintf(&b, "%-16s %6d  %-19s  %-19s  %d, %d\n", kind.name, len(lost), span(detect), span(resume), lost[len(lost)/2], lost[len(lost)-1])
+		var names []string
+		for _, phase := range []string{inForward, inBackward, inReduction, inVote, inUpdate, inSnapshot, inCheckpoint, "any"} {
+			if phases[phase] {
+				names = append(names, phase)
+			}
+		}
+		fmt.Fprintf(&b, "%-18s %6d  %-19s  %-19s  %-10s  %s\n", f.name, len(lost), span(detect), span(resume),
+			fmt.Sprintf("%d, %d", lost[len(lost)/2], lost[len(lost)-1]), strings.Join(names, " "))
 	}
 	return b.String() + "median and most of each\n"
 }

@@ -27,6 +27,10 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	if address := os.Getenv("GALVANI_TEST_NATS"); address != "" {
+		serveNATS(address)
+		return
+	}
 	testscript.Main(m, map[string]func(){"galvani": main})
 }
 

@@ -41,15 +41,25 @@ func openHub(ctx context.Context, url string, workers int, version string, job c
 	return h, err
 }
 
-// redial is the time between attempts to connect to a server that was lost.
-const redial = 200 * time.Millisecond
+// redial is the time between attempts to connect to a server that was lost, and
+// redialLimit that of the first attempt: each may take twice as long as the one
+// before. While a link is cut, attempts end in silence.
+const (
+	redial      = 200 * time.Millisecond
+	redialLimit = 500 * time.Millisecond
+)
 
 // dial connects to the server. In the first epoch its address may be wrong; in
 // later ones the server may be on its way back, and is waited for until ctx
 // ends.
 func (h *hub) dial(ctx context.Context) (*comm.Session, error) {
-	for {
-		s, err := comm.Dial(ctx, h.endpoint, "coordinator")
+	for limit := redialLimit; ; limit *= 2 {
+		attempt, cancel := context.WithTimeout(ctx, limit)
+		if h.job.Epoch == 1 {
+			attempt = ctx
+		}
+		s, err := comm.Dial(attempt, h.endpoint, "coordinator")
+		cancel()
 		if err == nil || h.job.Epoch == 1 || !comm.Transient(err) {
 			return s, err
 		}

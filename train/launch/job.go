@@ -34,6 +34,7 @@ type Options struct {
 	Workers int
 	Version string   // of this program
 	Job     comm.Job // the next epoch of a job that failed; zero for a new job
+	Watch   Watch
 	// Advice is what a person can do where the machine ran out of memory, as
 	// "use a smaller --micro-batch".
 	Advice string
@@ -145,12 +146,20 @@ func (j *Job) Follow(ctx context.Context, handle func(comm.Event) (last bool, er
 }
 
 func (j *Job) follow(stop <-chan struct{}, handle func(comm.Event) (bool, error), interrupted func() error) error {
+	quiet := newIdleTimer(j.opt.Watch.Idle)
+	defer quiet.timer.Stop()
 	for done := 0; done < j.opt.Workers; {
 		select {
+		case <-quiet.timer.C:
+			j.survey(Idle)
+			quiet.reset()
+		case <-j.opt.Watch.Ask:
+			j.survey(Asked)
 		case e, ok := <-j.hub.coordinator.Events():
 			if !ok {
 				return j.hub.coordinator.Err()
 			}
+			quiet.reset()
 			last, err := handle(e)
 			if err != nil {
 				return fmt.Errorf("event %s of worker %d: %w", e.Kind, e.Rank, err)
@@ -193,6 +202,7 @@ func (j *Job) cause(err error) error {
 		err = j.reported(exit)
 	}
 	j.hub.coordinator.Abort(err)
+	j.bearWitness(err)
 	// A crash explains itself; a worker that falls silent has not crashed, since
 	// that would have been seen before its lease ended.
 	if !exited && !errors.As(err, new(*comm.LeaseError)) {

@@ -1,0 +1,38 @@
+#include "textflag.h"
+
+// func sumVectors(b *byte, n int, sums *[32]uint64)
+TEXT ·sumVectors(SB), NOSPLIT, $0-24
+	MOVQ  b+0(FP), SI
+	MOVQ  n+8(FP), CX
+	MOVQ  sums+16(FP), DI
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+
+loop:
+	VPADDQ (SI), Y0, Y0
+	VPADDQ 32(SI), Y1, Y1
+	VPADDQ 64(SI), Y2, Y2
+	VPADDQ 96(SI), Y3, Y3
+	VPADDQ Y0, Y4, Y4
+	VPADDQ Y1, Y5, Y5
+	VPADDQ Y2, Y6, Y6
+	VPADDQ Y3, Y7, Y7
+	ADDQ   $128, SI
+	SUBQ   $128, CX
+	JNZ    loop
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	VMOVDQU Y2, 64(DI)
+	VMOVDQU Y3, 96(DI)
+	VMOVDQU Y4, 128(DI)
+	VMOVDQU Y5, 160(DI)
+	VMOVDQU Y6, 192(DI)
+	VMOVDQU Y7, 224(DI)
+	VZEROUPPER
+	RET
