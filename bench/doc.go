@@ -44,4 +44,8 @@
 // The suite plan ([Plan]) searches recorded problems of Galvatron's search engines
 // by their own formulas (package galvatron) and compares what plans cost, in
 // seconds a sample, and what they take of memory.
+//
+// The suite search ([Search]) searches for models of equal and of unequal layers
+// on described clusters, in the planner's whole space and in parts of it, and
+// prints the throughput that is predicted.
 package bench

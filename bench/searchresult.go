@@ -96,7 +96,7 @@ func summarizeSearches(methods []searchMethod, all []Searched) []SearchSummary {
 			}
 			values[key][s.Method] = s.Value
 		}
-		if summary := summarizeSearch(methods, order, values); summary.Problems > 0 {
+		if summary := summarizeSearch(methods, order, values); summary.Problems > 0 && (len(summaries) == 0 || summary.Problems < summaries[0].Problems) {
 			summary.Layers, summary.Name = layers, layers+" layers"
 			summaries = append(summaries, summary)
 		}
