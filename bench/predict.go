@@ -18,20 +18,20 @@ import (
 // PredictOptions say what the suite predict measures, and how long. Zero fields
 // take the defaults.
 type PredictOptions struct {
-	Workloads []string  // as [PredictWorkloads] has them; default all
-	Workers   []int     // numbers of worker processes; default 2 and 4
-	Plans     int       // most plans of a workload beside those that are chosen; default 40
-	Rounds    int       // turns that each plan takes; default 3
-	Steps     int       // a turn; default 3
-	LinkRates []string  // as 1Gbps: within networks of these rates instead
+	Workloads []string // as [PredictWorkloads] has them; default all
+	Workers   []int    // numbers of worker processes; default 2 and 4
+	Plans     int      // most plans of a workload beside those that are chosen; default 40
+	Rounds    int      // turns that each plan takes; default 3
+	Steps     int      // a turn; default 3
+	LinkRates []string // as 1Gbps: within networks of these rates instead
 	// Collectives is the data plane. Default auto; tcp within networks of a rate,
 	// where ranks of one host would not use it.
 	Collectives string
-	Fresh     bool      // measure this machine and the layers anew
-	Cache     string    // directory of what was measured; default the user's
-	JSON      bool      // one JSON object a line instead of tables
-	Log       io.Writer `json:"-"` // where it is told how it goes; default nowhere
-	Version   string    // of this program
+	Fresh       bool      // measure this machine and the layers anew
+	Cache       string    // directory of what was measured; default the user's
+	JSON        bool      // one JSON object a line instead of tables
+	Log         io.Writer `json:"-"` // where it is told how it goes; default nowhere
+	Version     string    // of this program
 
 	// Network names the network of this process, where it is not the machine's
 	// own: what is measured within belongs to it.

@@ -284,3 +284,19 @@ func FuzzRendezvous(f *testing.F) {
 type mute struct{}
 
 func (mute) write(*header, []byte) error { return nil }
+
+// FuzzAnswer shows that an answer of a worker is read or refused.
+func FuzzAnswer(f *testing.F) {
+	for _, text := range []string{`{"rank":1,"now":"2026-01-02T03:04:05Z","data":{"step":3}}`, `{"rank":-1}`, `{"now":"x"}`, `null`, `[]`} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r, err := decodeAnswer(text)
+		if err != nil {
+			return
+		}
+		if _, err := json.Marshal(r.Data); len(r.Data) > 0 && err != nil {
+			t.Errorf("took data that is no JSON: %v", err)
+		}
+	})
+}

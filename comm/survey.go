@@ -28,6 +28,21 @@ type reply struct {
 	Data json.RawMessage `json:"data,omitempty"`
 }
 
+// maxReply bounds an answer, in bytes.
+const maxReply = 1 << 20
+
+// decodeAnswer reads an answer.
+func decodeAnswer(b []byte) (reply, error) {
+	var r reply
+	if len(b) > maxReply {
+		return r, fmt.Errorf("comm: an answer of %d bytes: at most %d", len(b), maxReply)
+	}
+	if err := json.Unmarshal(b, &r); err != nil {
+		return r, fmt.Errorf("comm: answer: %w", err)
+	}
+	return r, nil
+}
+
 // Answer has describe say, in JSON, what this worker is at, whenever the
 // coordinator asks. It is called on a goroutine of its own, and must not block.
 func (m *Member) Answer(describe func() json.RawMessage) { m.describe.Store(&describe) }
@@ -83,9 +98,9 @@ func (c *Coordinator) Survey(limit time.Duration) ([]Answer, error) {
 		if err != nil {
 			break // those who have not answered by now are reported so
 		}
-		var r reply
-		if json.Unmarshal(m.Data, &r) != nil {
-			continue
+		r, err := decodeAnswer(m.Data)
+		if err != nil {
+			continue // reported as one who has not answered
 		}
 		if i, ok := at[r.Rank]; ok && !answers[i].Heard {
 			answers[i].Heard, answers[i].Now, answers[i].Data = true, r.Now, r.Data

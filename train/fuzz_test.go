@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/galvani-ml/galvani/comm"
 	"github.com/galvani-ml/galvani/exec/cpu"
 	"github.com/galvani-ml/galvani/graph"
 	"github.com/galvani-ml/galvani/models"
@@ -220,6 +221,26 @@ func FuzzFlags(f *testing.F) {
 		written, err := s.MarshalText()
 		if err != nil || again.UnmarshalText(written) != nil || again != s || s < 0 {
 			t.Fatalf("%q is %d, written %q, read back %d (%v)", text, s, written, again, err)
+		}
+	})
+}
+
+// FuzzWhereabouts shows that whatever workers say of themselves makes a report.
+func FuzzWhereabouts(f *testing.F) {
+	for _, text := range []string{
+		`{"doing":"training","step":3,"computing":{"micro_batch":1,"layer":2,"name":"h.1","pass":"forward","kind":"gemm"}}`,
+		`{"doing":"saving","exchange":{"layer":-1},"waits":[{"Peer":1}]}`, `{"waits":[{"Peer":-7},{"Peer":99}]}`, `{"step":-1}`, `null`, `[]`,
+	} {
+		f.Add([]byte(text), []byte(`{}`))
+	}
+	f.Fuzz(func(t *testing.T, one, other []byte) {
+		var answers []comm.Answer
+		for rank, text := range [][]byte{one, other} {
+			answers = append(answers, comm.Answer{Worker: comm.Worker{Rank: rank}, Heard: true, Data: text})
+		}
+		r := newHangReport("fuzzed", 1, answers)
+		if len(r.Workers) != 2 || r.String() == "" {
+			t.Errorf("a report of %d workers", len(r.Workers))
 		}
 	})
 }

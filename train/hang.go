@@ -38,8 +38,11 @@ func newHangReport(why string, step int, answers []comm.Answer) HangReport {
 	r := HangReport{Why: why, Step: step}
 	for _, a := range answers {
 		w := WorkerReport{Worker: a.Worker, Heard: a.Heard, silent: a.Silent, SilentSeconds: a.Silent.Seconds()}
-		if len(a.Data) > 0 && json.Unmarshal(a.Data, &w.At) != nil {
-			w.Heard = false // its build is another, or its answer was garbled
+		if len(a.Data) > 0 {
+			var err error
+			if w.At, err = decodeWhereabouts(a.Data); err != nil {
+				w.Heard = false // its build is another, or its answer was garbled
+			}
 		}
 		if longest := w.At.longest(); longest != nil {
 			w.WaitsFor, w.wait = &longest.Peer, waited(longest, a)
@@ -49,6 +52,35 @@ func newHangReport(why string, step int, answers []comm.Answer) HangReport {
 	}
 	r.judge()
 	return r
+}
+
+// Bounds of what a worker says of itself.
+const (
+	maxWaits = 4096
+	maxWords = 4 << 10 // bytes of a name
+)
+
+// decodeWhereabouts reads where a worker is.
+func decodeWhereabouts(b []byte) (Whereabouts, error) {
+	var w Whereabouts
+	if err := json.Unmarshal(b, &w); err != nil {
+		return Whereabouts{}, fmt.Errorf("train: where a worker is: %w", err)
+	}
+	words := []string{w.Doing}
+	for _, p := range []*Place{w.Computing, w.Exchange} {
+		if p != nil {
+			words = append(words, p.Name, p.Pass, p.Kind)
+		}
+	}
+	for _, text := range words {
+		if len(text) > maxWords {
+			return Whereabouts{}, fmt.Errorf("train: where a worker is: a name of %d bytes: at most %d", len(text), maxWords)
+		}
+	}
+	if len(w.Waits) > maxWaits {
+		return Whereabouts{}, fmt.Errorf("train: where a worker is: it waits %d times: at most %d", len(w.Waits), maxWaits)
+	}
+	return w, nil
 }
 
 // judge finds who holds up the others: those that nobody hears from, else those

@@ -121,6 +121,7 @@ var ownBytes = map[string]string{
 	"comm/host.go":                      "the kernel",
 	"comm/identity.go":                  "lengths of TLS records, which crypto/tls reads",
 	"comm/sealing.go":                   "nonces of this process",
+	"comm/sum.go":                       "a checksum of bytes of any kind",
 	"data/corpus.go":                    "text, which has no structure",
 	"data/gostd.go":                     "text, which has no structure",
 	"exec/cpu/probe/processor.go":       "the kernel",
